@@ -1,0 +1,102 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The process half of the hand-over: when the play has ended well, ansible-playbook becomes the program."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = r"""
+name: hand_over
+type: notification
+short_description: Becomes the program that mesos.dind.hand_over names
+description:
+  - Remembers the result of a C(mesos.dind.hand_over) task and, at the end of a play in which no host failed,
+    replaces the C(ansible-playbook) process by that program.
+  - The program gets the environment of the process that started C(ansible-playbook), plus what the task adds.
+requirements:
+  - to be listed in C(callbacks_enabled)
+options:
+  marker:
+    description: A file that is made just before the program starts. The supervisor tells the program's
+      exit status from Ansible's by it.
+    type: path
+    default: /run/mesos-dind/handed-over
+    ini:
+      - section: callback_hand_over
+        key: marker
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "mesos.dind.hand_over"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: dict[str, Any] | None = None
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        # ansible-core 2.23 takes the underscored names away; 2.17 and 2.18 have only them.
+        task = getattr(result, "task", None) or result._task
+        if task.action == self.CALLBACK_NAME:
+            answer = getattr(result, "result", None) or result._result
+            self._wanted = answer["hand_over"]
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        if self._wanted is None or stats.failures or stats.dark:
+            return
+        become(self._wanted, Path(self.get_option("marker")))
+
+
+def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
+    """Exec the program in this very process.
+
+    Ends the process with 126 or 127, as a shell does, when that fails: to Ansible an exception in a
+    callback is a mere warning, and the play would end with 0 and without a program.
+    """
+    environment = starter_environment()
+    environment.update({os.fsencode(name): os.fsencode(value) for name, value in wanted["environment"].items()})
+    # os.execve skips the clean-up at exit that removes this folder.
+    shutil.rmtree(constants.DEFAULT_LOCAL_TMP, ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for descriptor in (0, 1, 2):
+            os.set_inheritable(descriptor, True)  # ansible-core 2.19 clears it
+        marker.touch()
+        default_signals()
+        os.execve(wanted["program"], wanted["argv"], environment)  # noqa: S606 - the purpose of this plugin
+    except OSError as error:
+        marker.unlink(missing_ok=True)
+        print(f"mesos-dind: agent: {wanted['program']}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+def starter_environment() -> dict[bytes, bytes]:
+    """The environment of the parent process, as it was given to it, byte for byte.
+
+    Ansible's own is another: the entry point gives it a clean one, and Python adds to that (PEP 538).
+    """
+    entries = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+
+
+def default_signals() -> None:
+    """Every disposition back to the default and nothing blocked: Python ignores SIGPIPE and SIGXFSZ,
+    and a shell's background child ignores SIGINT and SIGQUIT."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if number < signal.SIGRTMIN or signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

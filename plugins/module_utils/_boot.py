@@ -1,0 +1,130 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The entry point behind the command ``mesos-dind``: from the environment to a running boot playbook.
+
+It refuses what is wrong before anything is changed, writes down what was asked for, and becomes
+``ansible-playbook``, whose last task becomes the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+
+RUN = Path("/run/mesos-dind")
+ETC = Path("/etc/mesos-dind")
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+
+USAGE_STATUS = 64
+FAILURE_STATUS = 70
+NOT_FOUND_STATUS = 127
+
+
+def main(argv: Sequence[str]) -> int:
+    """``boot -- COMMAND…`` or ``converge [--check] [--diff]``; returns only when it is refused."""
+    try:
+        match list(argv):
+            case ["boot", "--", *command] if command:
+                boot(_settings.read(os.environ, command), os.environ)
+            case ["converge", *options] if set(options) <= {"--check", "--diff"}:
+                converge(options)
+            case _:
+                return refuse("usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff]", USAGE_STATUS)
+    except _settings.SettingError as error:
+        return refuse(str(error), USAGE_STATUS)
+    except _preflight.CommandNotFoundError as error:
+        return refuse(str(error), NOT_FOUND_STATUS)
+    except DindError as error:
+        return refuse(str(error), FAILURE_STATUS)
+
+
+def refuse(line: str, status: int) -> int:
+    print(f"mesos-dind: {line}", file=sys.stderr)
+    return status
+
+
+def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
+    """Check everything that can be checked by looking, then become the boot playbook."""
+    program = _preflight.find_command(settings, environ)
+    _preflight.require_own_processes()
+    _preflight.require_privileges()
+    _preflight.require_range(settings)
+    variables = {
+        **settings.role_variables,
+        "agent_program": program,
+        "agent_command": settings.command,
+        "agent_is_mesos": settings.is_agent,
+        # Names only: what MESOS_* say is nobody's business but the agent's.
+        "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
+    }
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    settings_file().write_text(json.dumps(variables, indent=2) + "\n")
+    # The supervisor, a shell, needs these two at stop.
+    (RUN / "drain-signal").write_text("USR1\n" if settings.is_agent else "TERM\n")
+    (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
+    take_terminal()
+    become_playbook("boot.yml", debug=settings.role_variables["engine_debug"])
+
+
+def converge(options: Sequence[str]) -> NoReturn:
+    """Run the boot playbook again as it was asked for at the boot, without the hand-over."""
+    try:
+        debug = json.loads(settings_file().read_text())["engine_debug"]
+    except FileNotFoundError:
+        raise DindError(
+            f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
+        ) from None
+    become_playbook("boot.yml", "--skip-tags", "hand_over", *options, debug=debug, log="ansible.builtin.default")
+
+
+def settings_file() -> Path:
+    return RUN / "settings.json"
+
+
+def take_terminal() -> None:
+    """A process group of its own, in the foreground of the terminal if there is one.
+
+    So that the terminal's interrupts reach the boot, then the agent, and not the supervisor above them.
+    """
+    # The supervisor's shell has its background children ignore both (POSIX, 2.12 Signals and Error Handling).
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    if os.isatty(0):
+        # A background group that takes the foreground is sent SIGTTOU (tcsetpgrp(3)).
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, os.getpgrp())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+
+
+def become_playbook(name: str, *options: str, debug: bool, log: str = "mesos.dind.boot_log") -> NoReturn:
+    """Become ``ansible-playbook`` with an environment of its own: nothing of the agent's reaches Ansible or its log.
+
+    The hand-over takes the agent's environment from the supervisor, where it is as the container was given it.
+    """
+    verbosity = ["-vvv"] if debug else []
+    stdout_callback = "ansible.builtin.default" if debug else log
+    playbook = Path(sys.prefix) / "bin/ansible-playbook"
+    os.execve(  # noqa: S606 - becoming Ansible is the purpose
+        playbook,
+        [str(playbook), "-i", "localhost,", *verbosity, *options, "-e", f"@{settings_file()}", str(PLAYBOOKS / name)],
+        {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(ETC / "ansible.cfg"),
+            "ANSIBLE_STDOUT_CALLBACK": stdout_callback,
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

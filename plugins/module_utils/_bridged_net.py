@@ -1,0 +1,250 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Inner containers on the outer network: the container's uplink becomes a port of the inner engine's bridge.
+
+Bridged mode is on when there is an offset; without one the engine has its own network, whose subnets are chosen
+so that they meet no outer route.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
+from ansible_collections.mesos.dind.plugins.module_utils import _links, _plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
+    BRIDGE_NF,
+    DEFAULT,
+    PROXY_ARP,
+    SYSCTLS,
+    Desired,
+    Roots,
+    bridge_mtu,
+    carve,
+    carve_ipv6,
+    gateway_of,
+    mode_of,
+    originals,
+    own_address,
+    plan,
+)
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Record, State, Survey, leaving
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Network
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
+from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+__all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
+
+SURVEY_SECONDS = 0.15
+SURVEYED_ADDRESSES = 1024
+FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
+# asm-generic/socket.h, since Linux 5.14: a number that no other network namespace of this boot has or will have.
+SO_NETNS_COOKIE = 71
+
+
+def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | None = None) -> Outcome:
+    """What the module does; see its documentation."""
+    desired, roots = Desired.of(params), roots or Roots()
+    surveys: list[Survey] = []
+
+    def look() -> State:
+        state = inspect(desired, runner, roots)
+        if desired.is_bridged and (state.record is None or not state.record.verified):
+            surveys[:] = surveys or [survey(desired, state)]
+            state = replace(state, survey=surveys[0])
+        return state
+
+    with undisturbed():
+        done = _plan.converge(look, lambda state: plan(desired, state, roots), runner, check=check)
+    return Outcome(
+        actions=done.actions,
+        before=_described(done.before),
+        after=_described(done.after),
+        facts=facts(desired, done.after),
+        warnings=_warnings(desired, surveys, done.before),
+    )
+
+
+def require_range(roots: Roots | None = None, **params: Any) -> None:
+    """Raises RangeError if bridged mode can't have its range here. Looks only; ``params`` are the module's."""
+    desired = Desired.of(params)
+    state = inspect(desired, Runner(), roots or Roots())
+    carve(desired, state)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A lost terminal or connection doesn't stop a move half-way; it arrives when all is done or undone."""
+    ending = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# Inspecting
+
+
+def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
+    """The network namespace as it is; three forks."""
+    network = _links.read(runner)
+    namespace = namespace_id(roots.proc)
+    record = _record(roots.record, namespace, network)
+    uplink = choose_uplink(desired, network, record)
+    names = {name.format(device) for name in SYSCTLS for device in (uplink, desired.bridge)}
+    values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
+    known = {name: value for name, value in values.items() if value is not None}
+    return State(namespace, uplink, desired.bridge, network, known, record)
+
+
+def namespace_id(proc: Path) -> str:
+    """What tells this network namespace from every other, also of other boots.
+
+    The inode alone would not do: a restarted container may well get the same one again.
+    """
+    boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+    inode = (proc / "self/ns/net").stat().st_ino
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            cookie = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    except OSError:
+        cookie = 0
+    return f"{boot}/{inode}/{cookie}"
+
+
+def _record(path: Path, namespace: str, network: Network) -> Record | None:
+    try:
+        record = Record.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    uplink = network.link(record.uplink)
+    is_same = uplink is not None and (uplink.index, uplink.mac) == (record.index, record.mac)
+    return record if is_same and record.namespace == namespace else None
+
+
+def _sysctl(proc: Path, name: str) -> str | None:
+    try:
+        return (proc / "sys" / name).read_text().strip()
+    except OSError:
+        return None
+
+
+def choose_uplink(desired: Desired, network: Network, record: Record | None) -> str:
+    """The device that leads out: the one asked for, the one already moved, or the default route's.
+
+    Empty in default mode where nothing leads out.
+    """
+    if desired.uplink:
+        if network.link(desired.uplink) is None:
+            raise DindError(f"there is no network device {desired.uplink!r}", cure="name the uplink that there is")
+        return desired.uplink
+    if record:
+        return record.uplink
+    defaults = [route for route in network.routes if route.is_default and route.device]
+    if defaults:
+        return _behind(desired.bridge, min(defaults, key=lambda route: (route.family, route.metric)).device, network)
+    candidates = [
+        link.name
+        for link in network.links
+        if link.up and not link.is_loopback and link.name != desired.bridge and leaving(link)
+    ]
+    if not desired.is_bridged:
+        return next(iter(candidates), "")
+    if len(candidates) != 1:
+        found = ", ".join(candidates) or "none"
+        raise DindError(
+            f"without a default route the uplink is not clear (candidates: {found})", cure="name the uplink"
+        )
+    return candidates[0]
+
+
+def _behind(bridge: str, device: str, network: Network) -> str:
+    """The port that gave ``device`` its address, where ``device`` is the bridge itself."""
+    link = network.link(bridge)
+    if device != bridge or link is None:
+        return device
+    ports = [port.name for port in network.links if port.master == bridge and port.mac == link.mac]
+    if len(ports) != 1:
+        raise DindError(f"the default route is on {bridge} already and its uplink is not clear", cure="name the uplink")
+    return ports[0]
+
+
+def survey(desired: Desired, state: State) -> Survey:
+    """Ask the neighbours: who has an address of the range, and does the link carry foreign MAC addresses?"""
+    found = carve(desired, state)
+    uplink = state.bridge_link if state.is_port and state.bridge_link else state.uplink_link
+    if not uplink.up:
+        return Survey()
+    addresses = [str(address) for address in found[:SURVEYED_ADDRESSES]]
+    taken = probes.answering(uplink.name, uplink.mac, "0.0.0.0", addresses, SURVEY_SECONDS)  # noqa: S104 - an ARP probe
+    gateway = gateway_of(originals(state), 4)
+    in_order = tuple(address for address in addresses if address in taken)
+    if not gateway or desired.mode != "auto" or state.is_port:
+        return Survey(in_order)
+    seconds = min(1.0, desired.verify_timeout)
+    asked = (FOREIGN_MAC, uplink.mac)
+    foreign, own = (probes.answering(uplink.name, mac, "0.0.0.0", [gateway], seconds) for mac in asked)  # noqa: S104
+    return Survey(in_order, foreign_mac=bool(foreign) or not own)
+
+
+# Answering
+
+
+def facts(desired: Desired, state: State) -> dict[str, Any]:
+    """What the engine's configuration needs."""
+    mode = mode_of(desired, state)
+    mac = state.uplink_link.mac if state.uplink else ""
+    base = {"bridge": desired.bridge, "mode": mode, "mac": mac, "mtu": bridge_mtu(desired, state)}
+    base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
+    base |= {"bip": "", "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
+    if desired.state == "absent":
+        return base
+    if mode == DEFAULT:
+        first, *others = inner.pools(state.network, desired.bridge)
+        return base | {"bip": inner.first_address(first), "address_pools": [dataclasses.asdict(p) for p in others]}
+    record, found = originals(state), carve(desired, state)
+    base |= {"fixed_cidr": str(found), "fixed_cidr_v6": carve_ipv6(desired, record)}
+    if mode == PROXY_ARP:
+        return base | {"bip": f"{found[1]}/{found.prefixlen}"}
+    outer = desired.gateway == "outer"
+    base |= {"gateway": gateway_of(record, 4) if outer else "", "gateway_v6": gateway_of(record, 6) if outer else ""}
+    return base | {"bip": own_address(record).cidr}
+
+
+def _described(state: State) -> dict[str, Any]:
+    """The part of ``state`` that a person compares."""
+    links = [link for link in map(state.network.link, (state.uplink, state.bridge)) if link]
+    names = {link.name for link in links}
+    return {
+        "links": [dataclasses.asdict(link) for link in links],
+        "routes": [dataclasses.asdict(route) for route in state.network.routes if route.device in names],
+        "neighbours": [dataclasses.asdict(entry) for entry in state.network.neighbours if entry.device in names],
+        "sysctls": dict(state.sysctls),
+        "record": dataclasses.asdict(state.record) if state.record else None,
+    }
+
+
+def _warnings(desired: Desired, surveys: Sequence[Survey], before: State) -> list[str]:
+    warnings = []
+    for taken in (found.taken for found in surveys if found.taken):
+        shown = ", ".join(taken[:5]) + (", ..." if len(taken) > 5 else "")
+        warnings.append(f"{len(taken)} address(es) of the range answer on {before.uplink} already: {shown}")
+    moved = before.uplink_link.of(4) if desired.is_bridged else ()
+    leased = [address.cidr for address in moved if address.valid != _links.FOREVER]
+    if leased:
+        warnings.append(
+            f"{', '.join(leased)} of {before.uplink} was leased; on {desired.bridge} it stays for good, and renewing "
+            "the lease is for the machine's own network configuration to arrange there"
+        )
+    return warnings

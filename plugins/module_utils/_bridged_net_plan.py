@@ -1,0 +1,341 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""From what is wanted and what there is to what is to be done. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    Announce,
+    AskGateway,
+    Forget,
+    Move,
+    Record,
+    Remember,
+    Restore,
+    SetSysctl,
+    ShapeBridge,
+    State,
+    leaving,
+    move_lines,
+    on,
+    restore_lines,
+    shape_lines,
+)
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Route
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
+from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
+
+if TYPE_CHECKING:
+    from netaddr import IPNetwork
+
+BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
+IP_FORWARD = "net/ipv4/ip_forward"
+BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
+# What is looked at below /proc/sys, with the device's name in its place.
+SYSCTLS = (
+    IP_FORWARD,
+    BRIDGE_NF,
+    "net/ipv4/conf/{}/proxy_arp",
+    "net/ipv6/conf/{}/disable_ipv6",
+    "net/ipv6/conf/{}/accept_ra",
+)
+SMALLEST_IPV6_MTU = 1280
+ETHERNET_MTU = 1500
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the kernel and the record are found."""
+
+    proc: Path = Path("/proc")
+    record: Path = Path("/run/mesos-dind/bridged_net.json")
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The module's parameters. ``uplink`` empty: the default route's device; ``mtu`` None: the uplink's."""
+
+    uplink: str = ""
+    bridge: str = "docker0"
+    offset: str = ""
+    size: int | None = None
+    peers: tuple[str, ...] = ()
+    gateway: str = "outer"
+    mtu: int | None = None
+    ipv6_range: str = ""
+    mode: str = "auto"
+    verify: bool = True
+    verify_timeout: float = 5.0
+    state: str = "present"
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Desired:
+        """Raises DindError for what no machine could have."""
+        given = {field.name: params[field.name] for field in dataclasses.fields(cls) if field.name in params}
+        given = {name: value for name, value in given.items() if value is not None}
+        desired = cls(**{**given, "peers": tuple(given.get("peers", ()))})
+        for name in filter(None, (desired.uplink, desired.bridge)):
+            _require_device_name(name)
+        if desired.mtu is not None and not 68 <= desired.mtu <= 65535:
+            raise DindError(f"mtu {desired.mtu} is not from 68 to 65535")
+        if not 0 < desired.verify_timeout <= 300:
+            raise DindError(f"verify_timeout {desired.verify_timeout:g} is not between 0 and 300 seconds")
+        return desired
+
+    @property
+    def is_bridged(self) -> bool:
+        return self.state == "present" and bool(self.offset)
+
+
+def _require_device_name(name: str) -> None:
+    """As the kernel's dev_valid_name (net/core/dev.c)."""
+    if len(name) > 15 or name in (".", "..") or any(char.isspace() or char in "/:" for char in name):
+        raise DindError(f"{name!r} is not a network device's name (at most 15 characters, no space, slash or colon)")
+
+
+def originals(state: State) -> Record:
+    """What the uplink had, or would have, without us: remembered, still on it, or both."""
+    uplink, bridge = state.uplink_link, state.bridge_link
+    if state.record:
+        record = state.record
+        sources = (record.addresses, leaving(uplink)), (record.routes, _at_home(state, uplink))
+    else:
+        adopted = bridge if bridge and state.is_port else None
+        record = Record(state.namespace, uplink.name, uplink.index, uplink.mac, state.bridge, BRIDGE)
+        before = bridge and replace(bridge, addresses=() if adopted else leaving(bridge))
+        record = replace(record, bridge_before=before, neighbours=_neighbours(state))
+        sources = (
+            (uplink.addresses, adopted.addresses if adopted else ()),
+            (
+                _at_home(state, uplink),
+                _at_home(state, adopted) if adopted else (),
+            ),
+        )
+    addresses, routes = (tuple(dict.fromkeys((*first, *second))) for first, second in sources)
+    return replace(record, addresses=addresses, routes=routes)
+
+
+def _at_home(state: State, link: Link) -> tuple[Route, ...]:
+    """The routes through ``link``, as they were when the uplink had them."""
+    return tuple(replace(route, device=state.uplink) for route in on(state.network, link.name))
+
+
+def _neighbours(state: State) -> tuple[_links.Neighbour, ...]:
+    devices = {state.uplink, state.bridge} if state.is_port else {state.uplink}
+    return tuple(replace(e, device=state.uplink) for e in state.network.neighbours if e.device in devices)
+
+
+def own_address(record: Record) -> Address:
+    """The IPv4 address by which the outer network knows this machine.
+
+    Of several it is the one the default route prefers, then the one in the gateway's network, then the first.
+    """
+    candidates = [a for a in record.addresses if a.family == 4 and a.scope == "global"]
+    if not candidates:
+        raise RangeError(f"{record.uplink} has no IPv4 address, so there is no outer network to carve a range from")
+    default = _default_route(record, 4)
+    if default is None:
+        return candidates[0]
+    preferred = [a for a in candidates if a.local in default.options]
+    gateway = default.gateway
+    near = [a for a in candidates if gateway and _ranges.network(gateway) in _ranges.network(a.cidr)]
+    return next(iter((*preferred, *near, *candidates)))
+
+
+def _default_route(record: Record, family: int) -> Route | None:
+    defaults = (route for route in record.routes if route.is_default and route.family == family)
+    return min(defaults, key=lambda route: route.metric, default=None)
+
+
+def gateway_of(record: Record, family: int) -> str:
+    default = _default_route(record, family)
+    return default.gateway if default and " " not in default.gateway else ""
+
+
+def carve(desired: Desired, state: State) -> IPNetwork:
+    """The range of this machine. Raises RangeError."""
+    record = originals(state)
+    own = own_address(record)
+    subnet, gateway = _ranges.network(own.cidr), gateway_of(record, 4)
+    peers = [_ranges.network(peer) for peer in desired.peers]
+    found = _ranges.carve(
+        subnet, subnet.ip, desired.offset, desired.size, _ranges.network(gateway).ip if gateway else None, peers
+    )
+    for address in record.addresses:
+        if address.family == 4 and _ranges.network(address.local) in found:
+            raise RangeError(f"the range {found} holds {address.local}, which {record.uplink} has as well")
+    return found
+
+
+def carve_ipv6(desired: Desired, record: Record) -> str:
+    """The IPv6 range, found to lie in one of the uplink's networks. Raises RangeError."""
+    if not desired.ipv6_range:
+        return ""
+    wanted = _ranges.network(desired.ipv6_range)
+    addresses = [_ranges.network(a.cidr) for a in record.addresses if a.family == 6 and not a.is_link_local]
+    homes = [address for address in addresses if wanted.version == 6 and wanted in address and wanted != address.cidr]
+    if not homes:
+        known = ", ".join(str(address.cidr) for address in addresses) or "none"
+        raise RangeError(f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})")
+    gateway = gateway_of(record, 6)
+    reserved = [address.ip for address in addresses] + ([_ranges.network(gateway).ip] if gateway else [])
+    held = [str(address) for address in (*reserved, *(home.network for home in homes)) if address in wanted]
+    if held or wanted.ip != wanted.network:
+        raise RangeError(f"the IPv6 range {wanted} " + (f"holds {held[0]}" if held else "has host bits set"))
+    return str(wanted)
+
+
+def mode_of(desired: Desired, state: State) -> str:
+    if not desired.is_bridged:
+        return DEFAULT
+    remembered = state.record.mode if state.record else ""
+    chosen = desired.mode if desired.mode != "auto" else BRIDGE if state.survey.foreign_mac else PROXY_ARP
+    if remembered and desired.mode not in ("auto", remembered):
+        raise DindError(
+            f"{state.uplink} is arranged in mode {remembered}, not {desired.mode}", cure="run state: absent first"
+        )
+    return remembered or chosen
+
+
+def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
+    """What is to be done. Pure: no I/O, no clock."""
+    mode = mode_of(desired, state)
+    if mode == DEFAULT:
+        return _plan_absent(state, roots)
+    carve(desired, state)
+    record = replace(originals(state), mode=mode)
+    carve_ipv6(desired, record)
+    if mode == PROXY_ARP:
+        return _plan_proxy(state, record, roots)
+    return _plan_bridge(desired, state, record, roots)
+
+
+def _plan_absent(state: State, roots: Roots) -> list[Step[State]]:
+    record = state.record
+    if record is None:
+        return []
+    lines = restore_lines(record, state.network) if record.mode == BRIDGE else ()
+    steps: list[Step[State]] = [Restore(record, lines)] if lines else []
+    steps += _sysctls(state, record.sysctls, roots)
+    return [*steps, Forget(roots.record)]
+
+
+def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    wanted = {IP_FORWARD: "1", f"net/ipv4/conf/{state.uplink}/proxy_arp": "1"}
+    goal = replace(_remembering(state, record, wanted), verified=True)
+    remember = [Remember(roots.record, goal)] if state.record != goal else []
+    return [*remember, *_sysctls(state, wanted, roots)]
+
+
+def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    _refuse_what_cannot_move(desired, state, record)
+    wanted = {IP_FORWARD: "1"}
+    record = _remembering(state, record, wanted)
+    is_new = not (state.record.verified if state.record else _is_adopted(state, record))
+    steps: list[Step[State]] = []
+    if is_new or (state.record and state.record != record):
+        steps.append(Remember(roots.record, replace(record, verified=not is_new)))
+    mtu = bridge_mtu(desired, state)
+    shape = _shape_lines(state, record, mtu, is_new)
+    if is_new or (state.record and shape):
+        steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
+    steps += _sysctls(state, {**wanted, **(_bridge_sysctls(state) if state.record or is_new else {})}, roots)
+    lines = move_lines(record, state.network)
+    if is_new or lines:
+        steps += [Move(record, lines, is_new), *_announcement(record)]
+    if is_new:
+        steps += [*_question(desired, record), Remember(roots.record, replace(record, verified=True))]
+    return steps
+
+
+def _is_adopted(state: State, record: Record) -> bool:
+    """Somebody else has made the uplink a port of this bridge, and nothing is left to move."""
+    return state.is_port and not move_lines(record, state.network)
+
+
+def _remembering(state: State, record: Record, wanted: Mapping[str, str]) -> Record:
+    """``record`` with the present value of every setting that is going to change and was not remembered yet."""
+    changing = {name: state.sysctls[name] for name, value in wanted.items() if state.sysctls.get(name, value) != value}
+    return replace(record, sysctls={**changing, **record.sysctls})
+
+
+def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> None:
+    uplink, bridge = state.uplink_link, state.bridge_link
+    if uplink.is_loopback or uplink.name == state.bridge:
+        raise DindError(f"{uplink.name} cannot be the uplink", cure="name another uplink")
+    if uplink.master not in ("", state.bridge):
+        raise DindError(f"{uplink.name} belongs to {uplink.master} already", cure="name that one as the bridge")
+    if bridge and bridge.kind != "bridge":
+        raise DindError(f"{bridge.name} is there and is no bridge but {bridge.kind or 'a device'}", cure="name another")
+    for route in record.routes:
+        if route.foreign:
+            raise DindError(
+                f"the route to {route.dst} has what cannot be moved: {', '.join(route.foreign)}",
+                cure="remove the route, or name another uplink",
+            )
+    mtu = bridge_mtu(desired, state)
+    if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
+        raise DindError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs")
+
+
+def bridge_mtu(desired: Desired, state: State) -> int:
+    largest = state.uplink_link.mtu if state.uplink else ETHERNET_MTU
+    mtu = desired.mtu or largest
+    if mtu > largest:
+        raise DindError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}")
+    return mtu
+
+
+def _shape_lines(state: State, record: Record, mtu: int, is_new: bool) -> tuple[str, ...]:
+    """The batch that brings the bridge into its form.
+
+    Nothing is set twice: even the same MAC address set again empties the kernel's neighbour table.
+    """
+    bridge, shape = state.bridge_link, Link(record.bridge, 0, record.mac, mtu, up=True)
+    if bridge is None:
+        # A bridge follows the smallest MTU of its ports until one is set that differs (net/bridge/br_if.c).
+        made = f"link add dev {record.bridge} address {record.mac} mtu {mtu - 1} type bridge"
+        return (made, *shape_lines(shape))
+    there = (bridge.mac, bridge.mtu, bridge.up, bridge.stp)
+    lines = [] if there == (shape.mac, shape.mtu, shape.up, shape.stp) else [*shape_lines(shape)]
+    leftovers = leaving(bridge) if is_new else ()
+    return (*lines, *(f"address del {a.cidr} dev {bridge.name}" for a in leftovers if a not in record.addresses))
+
+
+def _bridge_sysctls(state: State) -> dict[str, str]:
+    """IPv6 on the bridge as it is on the uplink; a router's advertisements count although we forward (moby#43466)."""
+    disabled = state.sysctls.get(f"net/ipv6/conf/{state.uplink}/disable_ipv6")
+    accepts = state.sysctls.get(f"net/ipv6/conf/{state.uplink}/accept_ra")
+    if disabled is None or accepts is None:
+        return {}
+    wanted = {"disable_ipv6": disabled, "accept_ra": "2" if accepts != "0" else "0"}
+    return {f"net/ipv6/conf/{state.bridge}/{name}": value for name, value in wanted.items()}
+
+
+def _sysctls(state: State, wanted: Mapping[str, str], roots: Roots) -> list[Step[State]]:
+    return [
+        SetSysctl(roots.proc, name, value, state.sysctls.get(name))
+        for name, value in wanted.items()
+        if state.sysctls.get(name) != value
+    ]
+
+
+def _announcement(record: Record) -> list[Step[State]]:
+    addresses = tuple(address.local for address in record.addresses if not address.is_link_local)
+    return [Announce(record.bridge, record.mac, addresses)] if addresses else []
+
+
+def _question(desired: Desired, record: Record) -> list[Step[State]]:
+    gateways = tuple(filter(None, (gateway_of(record, 4), gateway_of(record, 6))))
+    if not (desired.verify and gateways):
+        return []
+    sender = own_address(record).local
+    return [AskGateway(record.bridge, record.mac, sender, gateways, desired.verify_timeout)]

@@ -1,0 +1,138 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Asking and telling the neighbours on a link: ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861).
+
+Spoken through sockets, because no minimal image has arping or ndisc6.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+
+BROADCAST_MAC = b"\xff" * 6
+ETH_P_ARP = 0x0806
+ARP = struct.Struct("!HHBBH6s4s6s4s")
+ARP_ETHERNET_IPV4 = (1, 0x0800, 6, 4)
+ARP_REQUEST, ARP_REPLY = 1, 2
+# linux/if_packet.h
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
+
+NDP_SOLICIT, NDP_ADVERTISE = 135, 136
+NDP_OVERRIDE = 0x20000000
+ALL_NODES = "ff02::1"
+NDP_HOPS = 255
+RETRY_SECONDS = 0.25
+
+
+def announce(device: str, mac: str, addresses: Iterable[str]) -> None:
+    """Tell every neighbour on ``device`` that ``addresses`` are at ``mac``."""
+    for address in addresses:
+        if ":" in address:
+            _advertise(device, mac, address)
+        else:
+            with _arp_socket(device) as link:
+                link.send(_arp(mac, address, address))
+
+
+def answering(device: str, mac: str, sender: str, targets: Sequence[str], seconds: float) -> set[str]:
+    """Which of the IPv4 addresses ``targets`` answer ARP within ``seconds``; back as soon as all have.
+
+    ``sender`` 0.0.0.0 makes it a probe that leaves no trace in anybody's table (RFC 5227). A ``mac`` that is not
+    the device's own is listened for as well.
+    """
+    found: set[str] = set()
+    with _arp_socket(device) as link:
+        index = socket.if_nametoindex(device)
+        link.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("IHH8s", index, PACKET_MR_PROMISC, 0, b""))
+
+        def ask() -> None:
+            for target in targets:
+                if target not in found:
+                    link.send(_arp(mac, sender, target))
+
+        for frame in _heard(link, ask, seconds):
+            found |= _arp_answer(frame, mac) & set(targets)
+            if len(found) == len(set(targets)):
+                break
+    return found
+
+
+def is_neighbour(device: str, mac: str, target: str, seconds: float) -> bool:
+    """Whether the IPv6 address ``target`` answers a solicitation on ``device`` within ``seconds``."""
+    wanted = socket.inet_pton(socket.AF_INET6, target)
+    group = socket.inet_ntop(socket.AF_INET6, bytes.fromhex("ff0200000000000000000001ff") + wanted[-3:])
+    message = struct.pack("!BBHI16sBB6s", NDP_SOLICIT, 0, 0, 0, wanted, 1, 1, _octets(mac))
+    with _ndp_socket(device) as link:
+
+        def ask() -> None:
+            link.sendto(message, (group, 0, 0, socket.if_nametoindex(device)))
+
+        return any(
+            frame[:1] == bytes([NDP_ADVERTISE]) and frame[8:24] == wanted for frame in _heard(link, ask, seconds)
+        )
+
+
+def _heard(link: socket.socket, ask: Callable[[], None], seconds: float) -> Iterator[bytes]:
+    """What arrives within ``seconds``, asking again every now and then."""
+    now = time.monotonic()
+    end, again = now + seconds, now
+    while now < end:
+        if now >= again:
+            ask()
+            again = now + RETRY_SECONDS
+        if select.select([link], [], [], max(0.0, min(end, again) - now))[0]:
+            yield link.recv(2048)
+        now = time.monotonic()
+
+
+def _arp_socket(device: str) -> socket.socket:
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
+    with ExitStack() as undo:
+        undo.callback(link.close)
+        link.bind((device, ETH_P_ARP))
+        undo.pop_all()
+    return link
+
+
+def _arp(mac: str, sender: str, target: str) -> bytes:
+    payload = ARP.pack(
+        *ARP_ETHERNET_IPV4, ARP_REQUEST, _octets(mac), socket.inet_aton(sender), bytes(6), socket.inet_aton(target)
+    )
+    return BROADCAST_MAC + _octets(mac) + ETH_P_ARP.to_bytes(2, "big") + payload
+
+
+def _arp_answer(frame: bytes, mac: str) -> set[str]:
+    """The address that ``frame`` gives to ``mac``; none if it is no reply to it."""
+    if len(frame) < 14 + ARP.size:
+        return set()
+    *kind, operation, _, sender, asker, _ = ARP.unpack(frame[14 : 14 + ARP.size])
+    is_ours = tuple(kind) == ARP_ETHERNET_IPV4 and operation == ARP_REPLY and asker == _octets(mac)
+    return {socket.inet_ntoa(sender)} if is_ours else set()
+
+
+def _ndp_socket(device: str) -> socket.socket:
+    link = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    with ExitStack() as undo:
+        undo.callback(link.close)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, NDP_HOPS)
+        undo.pop_all()
+    return link
+
+
+def _advertise(device: str, mac: str, address: str) -> None:
+    target = socket.inet_pton(socket.AF_INET6, address)
+    message = struct.pack("!BBHI16sBB6s", NDP_ADVERTISE, 0, 0, NDP_OVERRIDE, target, 2, 1, _octets(mac))
+    index = socket.if_nametoindex(device)
+    with _ndp_socket(device) as link:
+        link.bind((address, 0, 0, index))
+        link.sendto(message, (ALL_NODES, 0, 0, index))
+
+
+def _octets(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))

@@ -1,0 +1,300 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The inner engine: its configuration, and containerd and dockerd as supervised services."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils import _plan
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.module_utils._services import Service
+
+# Seconds. Both answer within half a second on two cores; a slow disk that replays a journal takes longer.
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the engine's files are. The service directories' ``run`` files know the same paths."""
+
+    run: Path = Path("/run/mesos-dind")
+    services: Path = Path("/etc/mesos-dind/services")
+    logs: Path = Path("/var/log/mesos-dind")
+    exec_root: Path = Path("/run/docker")
+    socket: Path = Path("/var/run/docker.sock")
+
+    @property
+    def config_file(self) -> Path:
+        return self.run / "daemon.json"
+
+    def arguments_file(self, service: str) -> Path:
+        return self.run / f"{service}.args"
+
+    @property
+    def log_file(self) -> Path:
+        return self.run / "log"
+
+    def service(self, name: str) -> Service:
+        return Service(
+            name, self.services / name, self.run / f"{name}.notify", self.run / f"{name}.ended", self.logs / name
+        )
+
+
+SERVICES = ("containerd", "dockerd")  # in the order of their start
+
+
+@dataclass(frozen=True)
+class State:
+    """``files`` maps a path to its text; ``up`` names the services that run; ``leftovers`` says whether an engine
+    that is dead left anything in the exec root."""
+
+    files: Mapping[str, str]
+    up: frozenset[str]
+    leftovers: bool
+
+
+@dataclass(frozen=True)
+class WriteFile(_plan.Step[State]):
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+    def effect(self, state: State) -> State:
+        return dataclasses.replace(state, files={**state.files, self.path: self.text})
+
+    def do(self, runner: Runner) -> None:
+        path = Path(self.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_text(self.text)
+        temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class RemoveLeftovers(_plan.Step[State]):
+    """Sockets, pid files and task folders of an engine that was killed, which a new one would trip over."""
+
+    exec_root: Path
+
+    def __str__(self) -> str:
+        return f"remove what a dead engine left in {self.exec_root}"
+
+    def effect(self, state: State) -> State:
+        return dataclasses.replace(state, leftovers=False)
+
+    def do(self, runner: Runner) -> None:
+        shutil.rmtree(self.exec_root)
+
+
+@dataclass(frozen=True)
+class StartService(_plan.Step[State]):
+    service: Service
+
+    def __str__(self) -> str:
+        return f"start {self.service.name}"
+
+    def effect(self, state: State) -> State:
+        return dataclasses.replace(state, up=state.up | {self.service.name})
+
+    def do(self, runner: Runner) -> None:
+        self.service.start(runner, START_TIMEOUT)
+
+
+@dataclass(frozen=True)
+class StopService(_plan.Step[State]):
+    service: Service
+
+    def __str__(self) -> str:
+        return f"stop {self.service.name}"
+
+    def effect(self, state: State) -> State:
+        return dataclasses.replace(state, up=state.up - {self.service.name})
+
+    def do(self, runner: Runner) -> None:
+        self.service.stop(runner, STOP_TIMEOUT)
+
+
+def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
+    up = frozenset(name for name in SERVICES if layout.service(name).is_up(runner))
+    return State(
+        files={path: Path(path).read_text() for path in paths if Path(path).exists()},
+        up=up,
+        leftovers=not up and layout.exec_root.exists(),
+    )
+
+
+def plan(desired: Mapping[str, Mapping[str, str]], layout: Layout, state: State) -> list[_plan.Step[State]]:
+    """What makes each service run with exactly its files (``desired``: service to path to text).
+
+    A service whose own files change is started anew; containers survive that (live restore).
+    """
+    changed = {
+        name: [WriteFile(path, text) for path, text in desired[name].items() if state.files.get(path) != text]
+        for name in SERVICES
+    }
+    stop = [name for name in reversed(SERVICES) if changed[name] and name in state.up]
+    steps: list[_plan.Step[State]] = [StopService(layout.service(name)) for name in stop]
+    if state.leftovers:
+        steps.append(RemoveLeftovers(layout.exec_root))
+    for name in SERVICES:
+        steps += changed[name]
+    steps += [StartService(layout.service(name)) for name in SERVICES if name not in state.up or name in stop]
+    return steps
+
+
+def desired_files(
+    params: Mapping[str, Any], user_config: Mapping[str, Any], layout: Layout
+) -> dict[str, dict[str, str]]:
+    """The text of every file that each service is started with, by service and path.
+
+    Raises DindError where the user's daemon.json contradicts the roles.
+    """
+    level = "debug" if params["debug"] else "warn"
+    containerd = [
+        "--config=/etc/mesos-dind/containerd.toml",
+        f"--root={params['data_root']}/containerd/daemon",
+        f"--state={layout.exec_root}/containerd/daemon",
+        f"--address={layout.exec_root}/containerd/containerd.sock",
+        f"--log-level={level}",
+    ]
+    # -H here and not in the file: a further -H in DOCKER_DAEMON_ARGS beside "hosts" in the file would be refused.
+    dockerd = [f"--config-file={layout.config_file}", f"-Hunix://{layout.socket}", *params["args"]]
+    config = daemon_config(params, user_config, layout, level)
+    return {
+        "containerd": {
+            str(layout.log_file): params["log"] + "\n",
+            str(layout.arguments_file("containerd")): _nul_terminated(containerd),
+        },
+        "dockerd": {
+            str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
+            str(layout.arguments_file("dockerd")): _nul_terminated(dockerd),
+        },
+    }
+
+
+def _nul_terminated(arguments: Sequence[str]) -> str:
+    """What bash's ``mapfile -d ''`` reads back as the same words, whatever they hold."""
+    return "".join(f"{argument}\0" for argument in arguments)
+
+
+# What a user's flags may say instead of the roles. dockerd refuses to be told the same thing in both places.
+YIELDING = {
+    "log-level": ("--log-level", "-l", "--debug", "-D"),
+    "debug": ("--debug", "-D"),
+    "default-address-pools": ("--default-address-pool",),
+    "mtu": ("--mtu",),
+    "cgroup-parent": ("--cgroup-parent",),
+    "ip-masq": ("--ip-masq",),
+}
+
+
+def daemon_config(
+    params: Mapping[str, Any], user_config: Mapping[str, Any], layout: Layout, level: str
+) -> dict[str, Any]:
+    """The generated daemon.json: the roles' results over the user's own file.
+
+    Raises DindError where both set the same key differently.
+    """
+    given = {word.partition("=")[0] for word in params["args"]}
+    owned = {
+        "data-root": params["data_root"],
+        "exec-root": str(layout.exec_root),
+        "pidfile": "",  # s6 knows the pid; a stale file would stop the next start (moby: pkg/pidfile)
+        "containerd": f"{layout.exec_root}/containerd/containerd.sock",
+        "storage-driver": params["storage_driver"],
+        "bip": params["bip"],
+        "fixed-cidr": params["fixed_cidr"],
+        "default-gateway": params["default_gateway"],
+        "live-restore": True,
+    }
+    config = {key: value for key, value in owned.items() if value not in ("", None) or key == "pidfile"}
+    contradicted = [key for key, value in user_config.items() if key in owned and value != owned[key]]
+    if contradicted:
+        raise DindError(
+            f"{params['user_config']} sets {', '.join(sorted(contradicted))}, which the boot sets itself",
+            cure="take it out of that file",
+        )
+    defaults = {
+        "log-level": level,
+        "debug": params["debug"] or None,
+        "default-address-pools": params["address_pools"] or None,
+        "mtu": params["mtu"],
+        "cgroup-parent": params["cgroup_parent"] or None,
+    }
+    wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
+    return {**config, **wanted, **user_config}
+
+
+def read_user_config(path: Path) -> dict[str, Any]:
+    """The user's own daemon.json, or nothing. Raises DindError where it is not a JSON object."""
+    try:
+        config = json.loads(path.read_text() or "{}")
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DindError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise DindError(f"{path} is not a JSON object")
+    return config
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=START_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def version(path: Path) -> dict[str, Any]:
+    """What the engine's ``/version`` answers. Raises DindError where it does not."""
+    with contextlib.closing(_UnixConnection(path)) as connection:
+        try:
+            connection.request("GET", "/version")
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DindError(f"the engine does not answer on {path}: {error}") from None
+    return answer
+
+
+def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcome:
+    """The module ``mesos.dind.engine``."""
+    layout = Layout()
+    desired = desired_files(params, read_user_config(Path(params["user_config"])), layout)
+    paths = [path for files in desired.values() for path in files]
+    done = _plan.converge(
+        lambda: inspect(layout, paths, runner), lambda state: plan(desired, layout, state), runner, check=check
+    )
+    running = "dockerd" in done.before.up if check else True
+    about = version(layout.socket) if running else {}
+    return _plan.Outcome(
+        actions=done.actions,
+        before=_diffable(done.before),
+        after=_diffable(done.after),
+        facts={
+            "socket": str(layout.socket),
+            "version": about.get("Version", ""),
+            "api_version": about.get("ApiVersion", ""),
+        },
+    )
+
+
+def _diffable(state: State) -> dict[str, Any]:
+    return {"files": dict(state.files), "up": sorted(state.up), "leftovers": state.leftovers}

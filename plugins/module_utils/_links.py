@@ -1,0 +1,257 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Links, addresses, routes and static neighbours of this network namespace, as `ip -json` tells them.
+
+Each of them also knows the words by which `ip` makes it again, on the same device or on another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+FOREVER = 4294967295
+FAMILIES = {"inet": 4, "inet6": 6}
+# What a route may carry and is made again by the same word (iproute2, ip/iproute.c: print_route).
+ROUTE_WORDS = {"from": "from", "tos": "tos", "table": "table", "protocol": "proto", "scope": "scope", "prefsrc": "src"}
+ROUTE_METRICS = frozenset(
+    {"mtu", "advmss", "window", "initcwnd", "initrwnd", "hoplimit", "ssthresh", "cwnd", "quickack"}
+)
+# What only describes the moment.
+ROUTE_IGNORED = frozenset({"type", "dst", "gateway", "via", "dev", "metric", "flags", "metrics", "pref", "expires"})
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address on a link. Lifetimes (seconds) run, so they do not count in comparisons."""
+
+    family: int
+    local: str
+    prefixlen: int
+    scope: str = "global"
+    broadcast: str = ""
+    peer: str = ""
+    alias: str = ""  # what follows the device's name in the label
+    metric: int = 0
+    noprefixroute: bool = False
+    valid: int = field(default=FOREVER, compare=False)
+    preferred: int = field(default=FOREVER, compare=False)
+
+    @property
+    def cidr(self) -> str:
+        return f"{self.local}/{self.prefixlen}"
+
+    @property
+    def is_link_local(self) -> bool:
+        return self.family == 6 and self.scope == "link"
+
+    def words(self, device: str) -> str:
+        """The address on ``device``, for `ip address replace`.
+
+        An IPv6 address that moves was found unique already; an IPv4 lease becomes permanent, because whoever renews
+        it does so on the device that it left.
+        """
+        words = [self.local, "peer", f"{self.peer}/{self.prefixlen}"] if self.peer else [self.cidr]
+        words += ["broadcast", self.broadcast] if self.broadcast else []
+        words += ["metric", str(self.metric)] if self.metric else []
+        words += ["scope", self.scope, "dev", device]
+        words += ["label", f"{device}{self.alias}"] if self.alias else []
+        words += ["noprefixroute"] if self.noprefixroute else []
+        if self.family == 6:
+            words += ["nodad"]
+            words += ["valid_lft", lifetime(self.valid), "preferred_lft", lifetime(self.preferred)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A unicast route outside the kernel's own table. ``options`` are words for `ip route`, ``foreign`` names what
+    has none here."""
+
+    family: int
+    dst: str
+    device: str
+    gateway: str = ""
+    metric: int = 0
+    options: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    expires: int = field(default=0, compare=False)
+
+    @property
+    def is_default(self) -> bool:
+        return self.dst == "default" and "table" not in self.options
+
+    @property
+    def is_kernels(self) -> bool:
+        """Made by the kernel together with an address."""
+        return ("proto", "kernel") in zip(self.options, self.options[1:], strict=False)
+
+    @property
+    def is_advertised(self) -> bool:
+        """Learnt from a router's advertisement, and refreshed by the next one."""
+        return ("proto", "ra") in zip(self.options, self.options[1:], strict=False)
+
+    def words(self, device: str) -> str:
+        """The route through ``device``, for `ip route`."""
+        words = [self.dst if self.dst != "default" or self.family == 4 else "::/0"]
+        words += ["via", *self.gateway.split()] if self.gateway else []
+        words += ["dev", device]
+        words += ["metric", str(self.metric)] if self.metric else []
+        words += self.options
+        words += ["expires", str(self.expires)] if self.expires else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A permanent entry of the neighbour table."""
+
+    dst: str
+    mac: str
+    device: str
+
+    def words(self, device: str) -> str:
+        return f"{self.dst} lladdr {self.mac} dev {device} nud permanent"
+
+
+@dataclass(frozen=True)
+class Link:
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    up: bool
+    kind: str = ""
+    master: str = ""
+    stp: bool = False
+    forward_delay: int = 0  # hundredths of a second
+    is_loopback: bool = False
+    addresses: tuple[Address, ...] = ()
+
+    def of(self, family: int) -> tuple[Address, ...]:
+        return tuple(address for address in self.addresses if address.family == family)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What there is in a network namespace."""
+
+    links: tuple[Link, ...] = ()
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+    def link(self, name: str) -> Link | None:
+        return next((link for link in self.links if link.name == name), None)
+
+
+def read(runner: Runner) -> Network:
+    """The network namespace that this process is in; three forks."""
+    commands = "address show\nneighbour show nud permanent\n"
+    links, neighbours = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    routes = [
+        parsed
+        for family in (4, 6)
+        for document in documents(runner.run("ip", "-json", f"-{family}", "route", "show", "table", "all").stdout)
+        for route in document
+        for parsed in parse_route(route, family)
+    ]
+    return Network(
+        tuple(parse_link(link) for link in links),
+        tuple(routes),
+        tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
+    )
+
+
+def change(runner: Runner, lines: Iterable[str]) -> None:
+    """All of ``lines`` as one batch of `ip`, which stops at the first that fails. Raises DindError that names it."""
+    batch = [*lines]
+    if not batch:
+        return
+    done = runner.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in batch), ok=range(256))
+    if done.status:
+        said, _, number = done.stderr.strip().rpartition("Command failed -:")
+        line = batch[int(number) - 1] if number.isdecimal() else "; ".join(batch)
+        raise DindError(f"`ip {line}` failed with status {done.status}: {said.strip() or done.stderr.strip()}")
+
+
+def documents(text: str) -> Iterator[Any]:
+    """The JSON documents that follow one another in ``text``."""
+    decoder = json.JSONDecoder()
+    rest = text.lstrip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        yield document
+        rest = rest[end:].lstrip()
+
+
+def lifetime(seconds: int) -> str:
+    return "forever" if seconds == FOREVER else str(seconds)
+
+
+def parse_link(link: Mapping[str, Any]) -> Link:
+    info = link.get("linkinfo", {})
+    details = info.get("info_data", {}) if info.get("info_kind") == "bridge" else {}
+    return Link(
+        name=link["ifname"],
+        index=link["ifindex"],
+        mac=link.get("address", ""),
+        mtu=link["mtu"],
+        up="UP" in link["flags"],
+        kind=info.get("info_kind", ""),
+        master=link.get("master", ""),
+        stp=bool(details.get("stp_state", 0)),
+        forward_delay=details.get("forward_delay", 0),
+        is_loopback="LOOPBACK" in link["flags"],
+        addresses=tuple(
+            parse_address(address, link["ifname"])
+            for address in link["addr_info"]
+            # A temporary address (RFC 8981) can't be given, only made anew by the kernel.
+            if address.get("local") and not address.get("temporary")
+        ),
+    )
+
+
+def parse_address(address: Mapping[str, Any], device: str) -> Address:
+    label = address.get("label", "")
+    return Address(
+        family=FAMILIES[address["family"]],
+        local=address["local"],
+        prefixlen=address["prefixlen"],
+        scope=str(address["scope"]),
+        broadcast=address.get("broadcast", ""),
+        peer=address.get("address", ""),
+        alias=label.removeprefix(device) if label.startswith(f"{device}:") else "",
+        metric=address.get("metric", 0),
+        noprefixroute=address.get("noprefixroute", False),
+        valid=address.get("valid_life_time", FOREVER),
+        preferred=address.get("preferred_life_time", FOREVER),
+    )
+
+
+def parse_route(route: Mapping[str, Any], family: int) -> Iterator[Route]:
+    """The route, once for each device that it leads through; nothing for what is no unicast route of a person's."""
+    if route.get("type", "unicast") != "unicast" or route.get("table") == "local":
+        return
+    options = [word for key, name in ROUTE_WORDS.items() if key in route for word in (name, str(route[key]))]
+    options += ["onlink"] if "onlink" in route.get("flags", ()) else []
+    metrics = {key: value for group in route.get("metrics", ()) for key, value in group.items()}
+    options += [word for key, value in metrics.items() if key in ROUTE_METRICS for word in (key, str(value))]
+    options += ["pref", route["pref"]] if route.get("pref", "medium") != "medium" else []
+    via = route.get("via", {})
+    known = ROUTE_WORDS.keys() | ROUTE_IGNORED
+    for device in dict.fromkeys(hop.get("dev", "") for hop in route.get("nexthops", [route])):
+        yield Route(
+            family=family,
+            dst=route["dst"],
+            device=device,
+            gateway=route.get("gateway", "") or " ".join((via["family"], via["host"]) if via else ()),
+            metric=route.get("metric", 0),
+            options=tuple(options),
+            foreign=tuple(sorted((route.keys() - known) | (metrics.keys() - ROUTE_METRICS))),
+            expires=route.get("expires", 0),
+        )

@@ -1,0 +1,88 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What can be known by looking, before the boot changes anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._settings import AGENTS, SettingError, Settings
+
+# include/uapi/linux/capability.h
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
+
+NO_AGENT = (
+    "bring a Mesos into the image: build it with --build-context mesos=DIR (or docker-image://NAME), "
+    "or with --build-arg MESOS_DEB_URL=... --build-arg MESOS_DEB_SHA256=..., or on a BASE_IMAGE that has one, "
+    "or mount one at run time (-v DIR:/usr/local:ro, with --build-arg MESOS_PACKAGES=... for the libraries it needs)"
+)
+
+
+class CommandNotFoundError(DindError):
+    """The command that would take the agent's place does not exist: status 127, as a shell gives."""
+
+
+def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
+    """The path of the program to hand over to.
+
+    ``mesos-slave`` and ``mesos-agent`` are one program under two names: whichever is there will do.
+    Raises DindError where an agent is missing, CommandNotFoundError for any other command.
+    """
+    search = environ.get("PATH", os.defpath)
+    name = settings.command[0]
+    names = (name, *(other for other in AGENTS if other != name)) if name in AGENTS else (name,)
+    for candidate in names:
+        found = shutil.which(candidate, path=search)
+        if found:
+            return found
+    if settings.is_agent:
+        raise DindError(f"there is no {' or '.join(names)} here", step="agent", cure=NO_AGENT)
+    raise CommandNotFoundError(f"{name}: command not found")
+
+
+def require_privileges(proc: Path = Path("/proc")) -> None:
+    """Raises DindError without the capabilities that mounts, loop devices and bridges need."""
+    status = (proc / "self/status").read_text()
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+    missing = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    if missing:
+        raise DindError(
+            f"the container is not privileged ({', '.join(missing)} missing)",
+            step="preflight",
+            cure="start it with `docker run --privileged`",
+        )
+
+
+def require_own_processes(proc: Path = Path("/proc")) -> None:
+    """Raises DindError in the host's pid namespace: the stop ends every process that it sees.
+
+    Only the initial namespace has kernel threads, with kthreadd as number 2 (kernel/init: rest_init).
+    """
+    try:
+        second = (proc / "2/comm").read_text().strip()
+    except FileNotFoundError:
+        return
+    if second == "kthreadd":
+        raise DindError(
+            "the container shares the host's pid namespace, and its stop would end the host's processes",
+            step="preflight",
+            cure="start it without --pid=host",
+        )
+
+
+def require_range(settings: Settings) -> None:
+    """Carve the range of bridged mode without changing anything. Raises SettingError where it does not fit."""
+    wanted = settings.role_variables["network_offset"]
+    if not wanted:
+        return
+    # Imported here: only bridged mode needs netaddr, and its import is a tenth of the entry point's time.
+    from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net
+
+    try:
+        _bridged_net.require_range(offset=wanted, size=settings.role_variables["network_size"])
+    except _bridged_net.RangeError as error:
+        raise SettingError("DOCKER_NETWORK_OFFSET", wanted, str(error)) from None

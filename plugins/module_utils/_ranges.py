@@ -1,0 +1,174 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Carving an agent's range out of the outer network. Pure arithmetic; only this file knows the rules."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice, takewhile
+from typing import TYPE_CHECKING, Literal
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+
+if TYPE_CHECKING:
+    from netaddr import IPAddress, IPNetwork
+
+AUTO: Literal["auto"] = "auto"
+BITS = 32
+DEFAULT_SIZE = 24
+ALLOWED = 'a dotted quad such as 0.0.1.0, an integer from 0 to 4294967295, or "auto"'
+SUGGESTIONS_LOOKED_AT = 4096
+
+
+class RangeError(DindError):
+    """A range that cannot be had; the line holds the numbers."""
+
+
+def parse_offset(text: str) -> int | Literal["auto"]:
+    """The offset in addresses, or "auto". Raises ValueError that says what is allowed. Needs no netaddr."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(ipaddress.IPv4Address(text if "." in text else _integer(text)))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an offset: allowed is {ALLOWED}") from None
+
+
+def _integer(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(text)
+    return int(text)
+
+
+def network(text: str) -> IPNetwork:
+    """``text`` (address/prefix) as netaddr's network, host bits kept. Raises RangeError."""
+    try:
+        from netaddr import AddrFormatError, IPNetwork
+    except ImportError:
+        raise DindError("needs the Python library netaddr", cure="install it (python3-netaddr)") from None
+    try:
+        return IPNetwork(text)
+    except (AddrFormatError, ValueError):
+        raise RangeError(f"{text!r} is not a network in CIDR notation") from None
+
+
+def meet(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether the two networks have an address in common."""
+    return one in other or other in one
+
+
+def carve(
+    subnet: IPNetwork,
+    host: IPAddress,
+    offset: str,
+    size: int | None,
+    gateway: IPAddress | None,
+    peers: Iterable[IPNetwork] = (),
+) -> IPNetwork:
+    """The range of the agent whose own address on ``subnet`` is ``host``.
+
+    ``offset`` counts from the subnet's network address (a dotted quad or an integer; plain 32-bit addition), or
+    is "auto": the range then follows from the host number alone. ``size`` is the range's prefix length; None is
+    24, or with "auto" half of what the subnet leaves. Raises RangeError when the range would not be aligned or
+    not lie inside the subnet, or would hold the network's, the broadcast, the gateway's or the agent's own
+    address or an address of a peer's range. Nothing is ever masked or moved silently.
+    """
+    try:
+        wanted = parse_offset(offset)
+    except ValueError as error:
+        raise RangeError(str(error)) from None
+    prefix = _size(subnet, size, auto=wanted == AUTO)
+    carving = _Carving(subnet.cidr, host, gateway, tuple(peers), prefix)
+    if wanted == AUTO:
+        return carving.auto()
+    return carving.at(wanted, text=offset)
+
+
+def _size(subnet: IPNetwork, size: int | None, *, auto: bool) -> int:
+    if subnet.version != 4:
+        raise RangeError(f"the outer network {subnet.cidr} is not IPv4: only an IPv4 range can be carved by offset")
+    if size is None:
+        size = subnet.prefixlen + (BITS - subnet.prefixlen + 1) // 2 if auto else DEFAULT_SIZE
+    if not subnet.prefixlen < size <= BITS:
+        allowed = f"from {subnet.prefixlen + 1} to {BITS}" if subnet.prefixlen < BITS else "none: it has no room at all"
+        raise RangeError(
+            f"a range of size {size} is no proper part of the outer network {subnet.cidr}; allowed: {allowed}"
+        )
+    return size
+
+
+@dataclass(frozen=True)
+class _Carving:
+    subnet: IPNetwork
+    host: IPAddress
+    gateway: IPAddress | None
+    peers: Sequence[IPNetwork]
+    size: int
+
+    @property
+    def span(self) -> int:
+        return 1 << (BITS - self.size)
+
+    def auto(self) -> IPNetwork:
+        number = int(self.host) - self.subnet.first
+        last = (1 << (self.size - self.subnet.prefixlen)) - 2
+        if not 1 <= number <= min(last, self.span - 1):
+            raise RangeError(
+                f'offset "auto" cannot give {self.host} a range of size {self.size} in {self.subnet}: its host number '
+                f"{number} is not from 1 to {min(last, self.span - 1)}; have the outer network hand out only "
+                f"{self._network(0)} (docker network create --subnet {self.subnet} --ip-range {self._network(0)}), "
+                "or give an offset"
+            )
+        return self.at(number * self.span, text=AUTO)
+
+    def at(self, offset: int, *, text: str) -> IPNetwork:
+        named = f"offset {text} with size {self.size} in {self.subnet}"
+        if offset % self.span:
+            raise RangeError(
+                f"{named} is no multiple of the range's {self.span} addresses{self._nearest(offset, text)}"
+            )
+        fault = self._fault(offset)
+        if fault:
+            raise RangeError(f"{named} {fault}{self._nearest(offset, text)}")
+        return self._network(offset)
+
+    def _network(self, offset: int) -> IPNetwork:
+        return network(f"{ipaddress.IPv4Address(self.subnet.first + offset)}/{self.size}")
+
+    def _fault(self, offset: int) -> str:
+        """What is wrong with the aligned ``offset``; empty when nothing is."""
+        if offset + self.span > self.subnet.size:
+            end = self.subnet.first + offset
+            where = ipaddress.IPv4Address(end) if end < 1 << BITS else "beyond 255.255.255.255"
+            return f"starts at {where}, outside the outer network"
+        found = self._network(offset)
+        for what, address in (
+            ("network address", self.subnet.network),
+            ("broadcast address", self.subnet[-1]),
+            ("gateway", self.gateway),
+            ("container's own address", self.host),
+        ):
+            if address is not None and address in found:
+                return f"gives {found}, which holds the {what} {address}"
+        for peer in self.peers:
+            if meet(found, peer):
+                return f"gives {found}, which meets the peer's range {peer.cidr}"
+        return ""
+
+    def _nearest(self, offset: int, text: str) -> str:
+        """The nearest offsets on either side that would do, in the notation that was used."""
+        last = (self.subnet.size - self.span) // self.span
+        start = min(offset // self.span, last)
+        write: Callable[[int], str] = (
+            str if "." not in text and text != AUTO else lambda n: str(ipaddress.IPv4Address(n))
+        )
+        below = self._first_good(range(start, -1, -1))
+        above = self._first_good(takewhile(lambda index: index <= last, count(start + 1)))
+        names = [write(good) for good in (*below, *above)]
+        return f"; the nearest offsets that do: {' and '.join(names)}" if names else "; no other offset nearby does"
+
+    def _first_good(self, indexes: Iterable[int]) -> Iterator[int]:
+        offsets = (index * self.span for index in islice(indexes, SUGGESTIONS_LOOKED_AT))
+        return islice((offset for offset in offsets if not self._fault(offset)), 1)

@@ -1,0 +1,222 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bridged_net
+short_description: Put an inner engine's containers on the outer network, without NAT
+version_added: 0.1.0
+description:
+  - Makes this machine's uplink a port of the bridge on which an inner Docker engine will place its containers, and
+    moves the uplink's addresses, routes and permanent neighbours to the bridge in one batch. Containers of the inner
+    engine then have addresses of the outer network and are reached without NAT, in both directions.
+  - Each machine's containers get a range of the outer network of their own, carved by O(offset) and O(size).
+  - What the uplink had is remembered first. If the gateway does not answer afterwards, all is undone; if the run is
+    killed at any point, the next one completes the move.
+  - Without an O(offset), the uplink is left alone (or gets back what was moved), and inner subnets are chosen that meet
+    no visible route but the default one.
+  - Run it before C(dockerd) starts, as root in the network namespace in question.
+options:
+  state:
+    description: V(absent) gives the uplink back exactly what it had. Stop the inner engine first.
+    type: str
+    choices: [present, absent]
+    default: present
+  uplink:
+    description: The network device that leads out. By default the default route's.
+    type: str
+    default: ""
+  bridge:
+    description: The bridge that the inner engine will use.
+    type: str
+    default: docker0
+  offset:
+    description:
+      - Where the range begins, counted from the outer network's own address, as a dotted quad (V(0.0.1.0)) or as an
+        integer (V(256)).
+      - V(auto) makes a range from the machine's own address. With the outer prefix length P and the host number h, and
+        O(size) S (by default P plus half of the rest, rounded up), it is the range number h of that size. It needs h in
+        the first range and not in the last. The ranges of several machines are disjoint as long as the outer network
+        hands out addresses of the first range only, as after C(docker network create --subnet 10.9.0.0/16 --ip-range
+        10.9.0.0/24).
+      - Empty means the default mode, in which the engine has its own network.
+    type: str
+    default: ""
+  size:
+    description: Prefix length of the range. By default 24, or what O(offset=auto) gives.
+    type: int
+  peers:
+    description: Ranges of other machines, in CIDR notation, that this machine's range must not meet.
+    type: list
+    elements: str
+    default: []
+  gateway:
+    description:
+      - Whether inner containers route by the outer network's gateway (V(outer)) or by this machine (V(bridge)).
+    type: str
+    choices: [outer, bridge]
+    default: outer
+  mtu:
+    description: MTU of the bridge. By default the uplink's, which it cannot exceed.
+    type: int
+  ipv6_range:
+    description: An IPv6 range for inner containers, in CIDR notation, within one of the uplink's IPv6 networks.
+    type: str
+    default: ""
+  mode:
+    description:
+      - V(bridge) makes the uplink a port of the bridge.
+      - V(proxy_arp) leaves the uplink as it is and has this machine answer ARP for the range. It is for networks that
+        drop frames of other MAC addresses than the machine's own, as most clouds do. The engine must not masquerade
+        then.
+      - V(auto) asks the gateway by ARP from another MAC address, and takes V(proxy_arp) if it answers the machine's own
+        only.
+    type: str
+    choices: [bridge, proxy_arp, auto]
+    default: auto
+  verify:
+    description: Whether the gateway must answer ARP (or an IPv6 neighbour solicitation) after the move.
+    type: bool
+    default: true
+  verify_timeout:
+    description: How long to wait for the gateway's answer, in seconds.
+    type: float
+    default: 5.0
+requirements:
+  - iproute2
+  - netaddr (Python library)
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would do, and refuses what a run would refuse.
+    support: full
+  diff_mode:
+    description: Shows links, addresses, routes and settings before and after.
+    support: full
+author:
+  - The mesos.dind Authors (@mesos-dind)
+"""
+
+EXAMPLES = r"""
+- name: Put inner containers on the outer network, by a range made from this machine's own address
+  mesos.dind.bridged_net:
+    offset: auto
+  register: network
+
+- name: Put them in 172.17.1.0/24 of an outer 172.17.0.0/16
+  mesos.dind.bridged_net:
+    offset: 0.0.1.0
+    size: 24
+    peers: [172.17.2.0/24, 172.17.3.0/24]
+
+- name: Choose inner subnets that meet no outer route
+  mesos.dind.bridged_net:
+
+- name: Give the uplink back what it had
+  mesos.dind.bridged_net:
+    state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, in order.
+  returned: success
+  type: list
+  elements: str
+  sample: ["move addresses and routes of eth0 to docker0"]
+uplink:
+  description: The network device that leads out.
+  returned: success
+  type: str
+  sample: eth0
+bridge:
+  description: The bridge that the inner engine is to use.
+  returned: success
+  type: str
+  sample: docker0
+bip:
+  description:
+    - C(dockerd --bip). In bridged mode the machine's own address, which is on the bridge by then; in default mode and
+      with proxy ARP an inner address.
+  returned: success
+  type: str
+  sample: 172.17.0.2/16
+fixed_cidr:
+  description: C(dockerd --fixed-cidr), the range; empty in default mode.
+  returned: success
+  type: str
+  sample: 172.17.1.0/24
+fixed_cidr_v6:
+  description: C(dockerd --fixed-cidr-v6); empty without O(ipv6_range).
+  returned: success
+  type: str
+  sample: fd00:17::100:0/112
+gateway:
+  description: C(dockerd --default-gateway); empty if containers route by the bridge.
+  returned: success
+  type: str
+  sample: 172.17.0.1
+gateway_v6:
+  description: C(dockerd --default-gateway-v6); empty if containers route by the bridge.
+  returned: success
+  type: str
+  sample: fd00:17::1
+address_pools:
+  description:
+    - C(default-address-pools) for the engine's further networks, in default mode. Always empty in bridged mode, where
+      C(dockerd) would delete the bridge, and with it the uplink's addresses, over a stale record of its own.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"base": "172.19.0.0/16", "size": 16}]
+mtu:
+  description: MTU for the bridge and for inner containers.
+  returned: success
+  type: int
+  sample: 1500
+mac:
+  description: MAC address of the uplink, which the bridge has as well.
+  returned: success
+  type: str
+  sample: 02:42:ac:11:00:02
+mode:
+  description: V(bridge), V(proxy_arp) or V(default).
+  returned: success
+  type: str
+  sample: bridge
+bridge_nf:
+  description:
+    - Whether bridged frames pass the FORWARD chain of iptables (V(net.bridge.bridge-nf-call-iptables) is on). The
+      engine must allow its containers to talk to each other then (C(dockerd --icc), its default).
+  returned: success
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "uplink": {"type": "str", "default": ""},
+            "bridge": {"type": "str", "default": "docker0"},
+            "offset": {"type": "str", "default": ""},
+            "size": {"type": "int"},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "gateway": {"type": "str", "choices": ["outer", "bridge"], "default": "outer"},
+            "mtu": {"type": "int"},
+            "ipv6_range": {"type": "str", "default": ""},
+            "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},
+            "verify": {"type": "bool", "default": True},
+            "verify_timeout": {"type": "float", "default": 5.0},
+        },
+        supports_check_mode=True,
+    )
+    _module.run(module, _bridged_net.core)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine
+short_description: Runs containerd and dockerd as supervised services in an agent container
+version_added: 0.1.0
+description:
+  - Writes the configuration of the inner engine and brings C(containerd) and C(dockerd) up, each as a service
+    that s6 supervises, until each says that it is ready.
+  - Starts a service anew where its configuration has changed. Containers survive that.
+author:
+  - The mesos.dind Authors (@mesos-dind)
+options:
+  data_root:
+    description: Where images, containers and volumes are kept.
+    type: path
+    default: /var/lib/docker
+  storage_driver:
+    description: The storage driver, as M(mesos.dind.loop_storage) returns it. Empty leaves the choice to the engine.
+    type: str
+    default: ""
+  bip:
+    description: Address and prefix length of the engine's bridge, as M(mesos.dind.bridged_net) returns it.
+    type: str
+    default: ""
+  fixed_cidr:
+    description: The range that inner containers get their addresses from.
+    type: str
+    default: ""
+  default_gateway:
+    description: The gateway of inner containers, where it is not the bridge.
+    type: str
+    default: ""
+  address_pools:
+    description: Where the subnets of further inner networks are taken from.
+    type: list
+    elements: dict
+    default: []
+  mtu:
+    description: The MTU of inner containers. The engine's own default where it is not given.
+    type: int
+  cgroup_parent:
+    description: The control group under which inner containers are put.
+    type: str
+    default: ""
+  args:
+    description: Further flags of C(dockerd).
+    type: list
+    elements: str
+    default: []
+  log:
+    description: Where the engine logs, beside its files under C(/var/log/mesos-dind).
+    type: str
+    choices: [stdio, file]
+    default: stdio
+  debug:
+    description: Log everything, not only from warnings up.
+    type: bool
+    default: false
+  user_config:
+    description: A C(daemon.json) of the user, which is merged into the generated one.
+    type: path
+    default: /etc/docker/daemon.json
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and say what it would do.
+  diff_mode:
+    support: full
+    description: Says what changes.
+"""
+
+EXAMPLES = r"""
+- name: Run the inner engine
+  mesos.dind.engine:
+    storage_driver: overlay2
+    bip: 172.17.0.2/16
+    fixed_cidr: 172.17.1.0/24
+    default_gateway: 172.17.0.1
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode, one text a step.
+  returned: success
+  type: list
+  elements: str
+  sample: [start containerd, start dockerd]
+socket:
+  description: The engine's socket.
+  returned: success
+  type: str
+  sample: /var/run/docker.sock
+version:
+  description: The engine's version. Empty in check mode where it does not run.
+  returned: success
+  type: str
+  sample: 26.1.5
+api_version:
+  description: The newest API version that the engine speaks. Empty in check mode where it does not run.
+  returned: success
+  type: str
+  sample: "1.45"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mesos.dind.plugins.module_utils import _engine, _module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "data_root": {"type": "path", "default": "/var/lib/docker"},
+            "storage_driver": {"type": "str", "default": ""},
+            "bip": {"type": "str", "default": ""},
+            "fixed_cidr": {"type": "str", "default": ""},
+            "default_gateway": {"type": "str", "default": ""},
+            "address_pools": {"type": "list", "elements": "dict", "default": []},
+            "mtu": {"type": "int"},
+            "cgroup_parent": {"type": "str", "default": ""},
+            "args": {"type": "list", "elements": "str", "default": []},
+            "log": {"type": "str", "choices": ["stdio", "file"], "default": "stdio"},
+            "debug": {"type": "bool", "default": False},
+            "user_config": {"type": "path", "default": "/etc/docker/daemon.json"},
+        },
+        supports_check_mode=True,
+    )
+    _module.run(module, _engine.core)
+
+
+if __name__ == "__main__":
+    main()

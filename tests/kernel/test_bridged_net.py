@@ -1,0 +1,709 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""bridged_net on real links: a host with an outer bridge, agents on it, inner containers on the agents' bridges."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from network_fixtures import Namespace, bridge, namespace, veth
+
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+OUTER = "172.17.0.0/16"
+GATEWAY = "172.17.0.1"
+VOLATILE = {"ifindex", "link_index", "operstate", "qdisc", "promiscuity", "valid_life_time", "preferred_life_time"}
+VOLATILE |= {"flags", "nodad", "tentative", "expires", "link_netnsid", "carrier"}
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+LONG = 8.0  # seconds; the bound of a wait that ends as soon as what it waits for is there
+
+
+@dataclass
+class Agent:
+    """An agent container's network namespace, with its record beside it."""
+
+    namespace: Namespace
+    record: Path
+    uplink: str = "eth0"
+    address: str = ""
+    runner_commands: int = field(default=0, init=False)
+
+    @property
+    def roots(self) -> _bridged_net.Roots:
+        return _bridged_net.Roots(record=self.record)
+
+    def converge(self, check: bool = False, **params: Any) -> Outcome:
+        """The module's core in the namespace, with a time-out that is short for this bench."""
+
+        def run() -> tuple[Outcome, int]:
+            runner = Runner()
+            return _bridged_net.core({"verify_timeout": LONG, **params}, runner, check, self.roots), len(
+                runner.commands
+            )
+
+        outcome, self.runner_commands = self.namespace.call(run)
+        return outcome
+
+    def steps(self, **params: Any) -> list[Step[Any]]:
+        def plan() -> list[Step[Any]]:
+            desired = _bridged_net.Desired.of(params)
+            state = _bridged_net.inspect(desired, Runner(), self.roots)
+            return _bridged_net_plan.plan(desired, state, self.roots)
+
+        return self.namespace.call(plan)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that `ip` shows, without what counts or runs by itself."""
+        return {
+            "links": _settled(self.namespace.show("address", "show")),
+            "routes4": _settled(self.namespace.show("-4", "route", "show", "table", "all")),
+            "routes6": _settled(self.namespace.show("-6", "route", "show", "table", "all")),
+            "neighbours": _settled(self.namespace.show("neighbour", "show", "nud", "permanent")),
+        }
+
+
+def _settled(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        return {key: _settled(value) for key, value in sorted(shown.items()) if key not in VOLATILE}
+    if isinstance(shown, list):
+        return sorted((_settled(each) for each in shown), key=str)
+    return shown
+
+
+class Bench:
+    """A host with an outer bridge, and whatever is plugged into it."""
+
+    def __init__(self, cleanup: ExitStack, folder: Path) -> None:
+        self.cleanup = cleanup
+        self.folder = folder
+        self.host = cleanup.enter_context(namespace())
+        self.ports = 0
+
+    def outer(self, *addresses: str, mtu: int = 1500) -> None:
+        bridge(self.host, "outer", mtu=mtu)
+        self.host.ip(*(f"address add {address} dev outer nodad" for address in addresses))
+
+    def plug(self, guest: Namespace, device: str, *, mtu: int = 1500, mac: str = "") -> str:
+        """A veth from the outer bridge to ``device`` in ``guest``; the name of the port."""
+        self.ports += 1
+        port = f"port{self.ports}"
+        veth(self.host, port, guest, device, mtu=mtu, mac=mac)
+        self.host.ip(f"link set dev {port} master outer")
+        return port
+
+    def agent(
+        self,
+        *addresses: str,
+        uplink: str = "eth0",
+        mac: str = "",
+        routes: Sequence[str] = (f"default via {GATEWAY}",),
+        mtu: int = 1500,
+    ) -> Agent:
+        inside = self.cleanup.enter_context(namespace())
+        self.plug(inside, uplink, mtu=mtu, mac=mac)
+        lines = [f"address add {a} dev {uplink} {'nodad' if ':' in a else 'broadcast +'}" for a in addresses]
+        inside.ip(*lines, *(f"route add {route}" for route in routes))
+        record = self.folder / f"{len(list(self.folder.iterdir()))}" / "bridged_net.json"
+        record.parent.mkdir()
+        return Agent(inside, record, uplink, addresses[0].partition("/")[0] if addresses else "")
+
+    def inner(self, agent: Agent, *addresses: str, gateway: str = GATEWAY, mtu: int = 1500) -> Namespace:
+        """A container on the agent's bridge, as the inner engine would make it."""
+        inside = self.cleanup.enter_context(namespace())
+        self.ports += 1
+        port = f"inner{self.ports}"
+        veth(agent.namespace, port, inside, "eth0", mtu=mtu)
+        agent.namespace.ip(f"link set dev {port} master docker0")
+        inside.ip(*(f"address add {a} dev eth0 {'nodad' if ':' in a else ''}" for a in addresses))
+        if gateway:
+            inside.ip(f"route add default via {gateway}")
+        return inside
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with ExitStack() as cleanup:
+        made = Bench(cleanup, tmp_path)
+        made.outer(f"{GATEWAY}/16")
+        yield made
+
+
+@contextmanager
+def heard(where: Namespace, device: str) -> Iterator[list[bytes]]:
+    """The frames that arrived at ``device`` meanwhile."""
+    frames: list[bytes] = []
+    with where.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003)) as ear:
+        ear.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        ear.bind((device, 0x0003))
+        ear.setblocking(False)
+        yield frames
+        while True:
+            try:
+                frames.append(ear.recv(2048))
+            except BlockingIOError:
+                return
+
+
+def connects(client: Namespace, server: Namespace, address: str) -> str:
+    """Connect by TCP, send a byte; the client's address as the server sees it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with server.socket(family, socket.SOCK_STREAM) as listening, client.socket(family, socket.SOCK_STREAM) as calling:
+        listening.settimeout(LONG)
+        calling.settimeout(LONG)
+        listening.bind((address, 0))
+        listening.listen()
+        calling.connect((address, listening.getsockname()[1]))
+        talking, peer = listening.accept()
+        with talking:
+            calling.sendall(b"!")
+            assert talking.recv(1) == b"!"
+        return str(peer[0])
+
+
+def test_inner_containers_are_on_the_outer_network(bench):
+    """Host, a machine behind the gateway, two agents and four inner containers: each reaches each, as itself."""
+    beyond = bench.cleanup.enter_context(namespace())
+    veth(bench.host, "out", beyond, "eth0")
+    bench.host.ip("address add 198.51.100.1/24 dev out")
+    bench.host.sysctl("ipv4/ip_forward", "1")
+    beyond.ip("address add 198.51.100.9/24 dev eth0", "route add default via 198.51.100.1")
+    agents = [bench.agent("172.17.0.2/16"), bench.agent("172.17.0.3/16")]
+    for agent in agents:
+        agent.converge(offset="auto")
+    everyone = {GATEWAY: bench.host, "198.51.100.9": beyond}
+    everyone |= {agent.address: agent.namespace for agent in agents}
+    for host, agent in zip((2, 3), agents, strict=True):
+        for last in (2, 3):
+            everyone[f"172.17.{host}.{last}"] = bench.inner(agent, f"172.17.{host}.{last}/16")
+    for (source, client), (target, server) in permutations(everyone.items(), 2):
+        assert client.pings(target), f"{source} -> {target}"
+        if {source, target} != {GATEWAY, "198.51.100.9"}:
+            assert connects(client, server, target) == source
+
+
+def test_the_result_says_what_the_engine_needs(bench):
+    agent = bench.agent("172.17.0.2/16")
+    mac = agent.namespace.show("link", "show", "dev", "eth0")[0]["address"]
+    facts = agent.converge(offset="0.0.1.0").facts
+    assert facts == {
+        "uplink": "eth0",
+        "bridge": "docker0",
+        "bip": "172.17.0.2/16",
+        "fixed_cidr": "172.17.1.0/24",
+        "fixed_cidr_v6": "",
+        "gateway": GATEWAY,
+        "gateway_v6": "",
+        "address_pools": [],
+        "mtu": 1500,
+        "mac": mac,
+        "mode": "bridge",
+        "bridge_nf": facts["bridge_nf"],
+    }
+    assert agent.converge(offset="0.0.1.0", gateway="bridge").facts["gateway"] == ""
+
+
+def test_the_second_run_changes_nothing_and_forks_three_times(bench):
+    agent = bench.agent("172.17.0.2/16", "172.17.0.20/16", "fd00:17::2/64")
+    first = agent.converge(offset="0.0.1.0")
+    after = agent.snapshot()
+    record = agent.record.read_text()
+    second = agent.converge(offset="0.0.1.0")
+    assert second.actions == []
+    assert second.before == second.after == first.after
+    assert second.facts == first.facts
+    assert agent.runner_commands <= 3
+    assert agent.snapshot() == after
+    assert agent.record.read_text() == record
+
+
+def test_check_mode_predicts_and_changes_nothing(bench):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    predicted = agent.converge(check=True, offset="0.0.1.0")
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+    done = agent.converge(offset="0.0.1.0")
+    assert predicted.actions == done.actions
+    assert predicted.before == done.before
+    assert predicted.facts == done.facts
+
+
+def test_the_bridge_keeps_the_uplinks_mac_while_veths_come_and_go(bench):
+    agent = bench.agent("172.17.0.2/16")
+    mac = agent.converge(offset="0.0.1.0").facts["mac"]
+    for _ in range(3):
+        inner = bench.cleanup.enter_context(namespace())
+        veth(agent.namespace, "low", inner, "eth0")
+        agent.namespace.ip("link set dev low address 00:00:00:00:00:01 master docker0")
+        assert agent.namespace.show("link", "show", "dev", "docker0")[0]["address"] == mac
+        agent.namespace.ip("link delete dev low")
+    assert agent.namespace.show("link", "show", "dev", "docker0")[0]["address"] == mac
+
+
+def test_gratuitous_arp_and_neighbour_advertisement_follow_the_move(bench):
+    agent = bench.agent("172.17.0.2/16", "fd00:17::2/64")
+    with heard(bench.host, "outer") as frames:
+        mac = bytes.fromhex(agent.converge(offset="0.0.1.0").facts["mac"].replace(":", ""))
+    own = socket.inet_aton("172.17.0.2")
+    announcements = [f for f in frames if f[12:14] == b"\x08\x06" and f[28:32] == f[38:42] == own]
+    assert [(f[:6], f[22:28]) for f in announcements] == [(b"\xff" * 6, mac)]
+    own6 = socket.inet_pton(socket.AF_INET6, "fd00:17::2")
+    advertisements = [f for f in frames if f[12:14] == b"\x86\xdd" and f[54:55] == b"\x88" and f[62:78] == own6]
+    assert [f[80:86] for f in advertisements if f[:2] == b"\x33\x33"] == [mac]
+
+
+@pytest.mark.parametrize("mtu", [1400, 9000])
+def test_the_mtu_is_the_uplinks(bench, mtu):
+    bench.host.ip(f"link set dev outer mtu {mtu}")
+    agent = bench.agent("172.17.0.2/16", mtu=mtu)
+    assert agent.converge(offset="0.0.1.0").facts["mtu"] == mtu
+    inner = bench.inner(agent, "172.17.1.2/16", mtu=mtu)
+    payload = mtu - 28
+    assert inner.pings(GATEWAY, size=payload)
+    assert not inner.pings(GATEWAY, size=payload + 1, seconds=1)
+    assert agent.namespace.pings(GATEWAY, size=payload)
+    bench.inner(agent, "172.17.1.3/16", mtu=1300)
+    assert agent.namespace.show("link", "show", "dev", "docker0")[0]["mtu"] == mtu
+    assert agent.converge(offset="0.0.1.0").actions == []
+
+
+def test_a_smaller_mtu_and_later_another_one(bench):
+    agent = bench.agent("172.17.0.2/16")
+    assert agent.converge(offset="0.0.1.0", mtu=1450).facts["mtu"] == 1450
+    assert agent.namespace.show("link", "show", "dev", "docker0")[0]["mtu"] == 1450
+    again = agent.converge(offset="0.0.1.0", mtu=1420)
+    assert len(again.actions) == 1
+    assert agent.namespace.show("link", "show", "dev", "docker0")[0]["mtu"] == 1420
+    assert agent.namespace.pings(GATEWAY)
+
+
+def addresses_of(snapshot: dict[str, Any], device: str) -> list[dict[str, Any]]:
+    return next(link["addr_info"] for link in snapshot["links"] if link["ifname"] == device)
+
+
+def furnish(agent: Agent) -> None:
+    """All that a uplink may carry."""
+    agent.namespace.ip(
+        "address add 10.9.8.7/24 dev eth0 label eth0:old metric 77",
+        "address add 172.17.0.9/16 dev eth0 noprefixroute",
+        "address add 10.5.5.1 peer 10.5.5.2/32 dev eth0",
+        "route add 203.0.113.0/24 via 172.17.0.77 src 172.17.0.9 metric 50",
+        "route add 203.0.113.0/24 via 172.17.0.78 metric 60 mtu 1300 advmss 1200 proto static",
+        "route add 192.0.2.1/32 dev eth0 scope link",
+        "route add default via 10.9.8.1 table 77",
+        "route add 198.18.0.0/15 via 100.64.0.1 dev eth0 onlink",
+        "route add fd00:99::/64 via fd00:17::1 metric 5",
+        "route add default via fd00:17::1 proto static",
+        "neighbour add 172.17.0.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
+        "neighbour add fd00:17::77 lladdr 02:00:00:00:00:78 dev eth0 nud permanent",
+    )
+
+
+def test_all_that_the_uplink_has_moves_and_returns_exactly(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", "fd00:17::3/64")
+    furnish(agent)
+    before = agent.snapshot()
+    agent.converge(offset="0.0.1.0")
+    moved = json.loads(json.dumps(before).replace('"eth0:old"', '"docker0:old"').replace('"eth0"', '"docker0"'))
+    after = agent.snapshot()
+    for kind in ("routes4", "routes6", "neighbours"):
+        assert after[kind] == _settled(moved[kind])
+    assert addresses_of(after, "docker0") == addresses_of(moved, "docker0")
+    assert addresses_of(after, "eth0") == []
+    assert agent.converge(offset="0.0.1.0").actions == []
+    agent.converge(state="absent")
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+    assert agent.converge(state="absent").actions == []
+
+
+def test_ipv6_both_ways(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", routes=("default via 172.17.0.1", "default via fd00:17::1"))
+    facts = agent.converge(offset="0.0.1.0", ipv6_range="fd00:17::1:0/112").facts
+    assert (facts["fixed_cidr_v6"], facts["gateway_v6"]) == ("fd00:17::1:0/112", "fd00:17::1")
+    inner = bench.inner(agent, "172.17.1.2/16", "fd00:17::1:2/64")
+    assert connects(inner, bench.host, "fd00:17::1") == "fd00:17::1:2"
+    assert connects(bench.host, inner, "fd00:17::1:2") == "fd00:17::1"
+    assert connects(agent.namespace, inner, "fd00:17::1:2") == "fd00:17::2"
+
+
+def test_router_advertisements_count_on_the_bridge_although_it_forwards(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.sysctl("ipv6/conf/all/forwarding", "1")
+    agent.converge(offset="0.0.1.0")
+    assert agent.namespace.sysctl("ipv6/conf/docker0/accept_ra") == "2"
+
+
+def test_without_ipv6_on_the_uplink_there_is_none_on_the_bridge(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.sysctl("ipv6/conf/eth0/disable_ipv6", "1")
+    agent.converge(offset="0.0.1.0")
+    assert agent.namespace.sysctl("ipv6/conf/docker0/disable_ipv6") == "1"
+    assert agent.converge(offset="0.0.1.0").actions == []
+
+
+def test_forwarding_is_switched_on_and_absent_restores_it(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.sysctl("ipv4/ip_forward", "0")
+    agent.converge(offset="0.0.1.0")
+    assert agent.namespace.sysctl("ipv4/ip_forward") == "1"
+    agent.converge(state="absent")
+    assert agent.namespace.sysctl("ipv4/ip_forward") == "0"
+
+
+def test_an_uplink_of_another_name_beside_another_device(bench):
+    agent = bench.agent("172.17.0.2/16", uplink="ens3.100")
+    other = bench.cleanup.enter_context(namespace())
+    veth(other, "there", agent.namespace, "eth0")
+    agent.namespace.ip("address add 10.1.1.1/24 dev eth0", "route add 10.2.0.0/16 via 10.1.1.2")
+    facts = agent.converge(offset="0.0.1.0").facts
+    assert facts["uplink"] == "ens3.100"
+    assert agent.namespace.addresses("eth0") == ["10.1.1.1/24"]
+    assert agent.namespace.show("route", "show", "10.2.0.0/16")[0]["dev"] == "eth0"
+    assert bench.host.pings("172.17.0.2")
+    assert agent.converge(offset="0.0.1.0").actions == []
+
+
+def test_no_default_route(bench):
+    agent = bench.agent("172.17.0.2/16", routes=())
+    facts = agent.converge(offset="0.0.1.0").facts
+    assert (facts["uplink"], facts["gateway"]) == ("eth0", "")
+    assert bench.host.pings("172.17.0.2")
+    assert agent.converge(offset="0.0.1.0").actions == []
+
+
+def test_a_silent_gateway_undoes_everything(bench):
+    agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", routes=("default via 172.17.0.66",))
+    furnish_with_the_other_gateway = "route add 203.0.113.0/24 via 172.17.0.1"
+    agent.namespace.ip(furnish_with_the_other_gateway)
+    agent.namespace.sysctl("ipv4/ip_forward", "0")
+    before = agent.snapshot()
+    with pytest.raises(DindError, match=r"172\.17\.0\.66 did not answer within 0\.3 s"):
+        agent.converge(offset="0.0.1.0", verify_timeout=0.3)
+    assert agent.snapshot() == before
+    assert agent.namespace.sysctl("ipv4/ip_forward") == "0"
+    assert not agent.record.exists()
+    assert bench.host.pings("172.17.0.2")
+
+
+def test_a_silent_ipv6_gateway_undoes_everything(bench):
+    agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", routes=("default via 172.17.0.1", "default via fd00:17::66"))
+    before = agent.snapshot()
+    with pytest.raises(DindError, match=r"fd00:17::66 did not answer"):
+        agent.converge(offset="0.0.1.0", verify_timeout=0.3)
+    assert agent.snapshot() == before
+
+
+def test_without_verify_nobody_is_asked(bench):
+    agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
+    outcome = agent.converge(offset="0.0.1.0", verify=False)
+    assert not any("answers" in action for action in outcome.actions)
+    assert agent.converge(offset="0.0.1.0", verify=False).actions == []
+
+
+def test_a_batch_that_fails_half_way_is_undone(bench):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    steps = agent.steps(offset="0.0.1.0")
+    move = next(index for index, step in enumerate(steps) if isinstance(step, Move))
+    for count in range(len(steps[move].lines) + 1):
+        broken = [*steps]
+        broken[move] = dataclasses.replace(steps[move], lines=(*steps[move].lines[:count], "link set dev nowhere up"))
+        with pytest.raises(DindError, match="nowhere"):
+            agent.namespace.call(_plan_apply, broken)
+        assert agent.snapshot() == before, f"after {count} lines"
+
+
+def _plan_apply(steps: Sequence[Step[Any]]) -> None:
+    from ansible_collections.mesos.dind.plugins.module_utils import _plan
+
+    _plan.apply(steps, Runner())
+
+
+def interruptions(steps: Sequence[Step[Any]]) -> Iterator[tuple[str, list[Step[Any]]]]:
+    """Every beginning of ``steps``, batches also cut between their lines, with a name for each."""
+    for index, step in enumerate(steps):
+        lines = getattr(step, "lines", ())
+        for count in range(len(lines)):
+            half = dataclasses.replace(step, lines=lines[:count])
+            yield f"{step}, {count} of {len(lines)} lines", [*steps[:index], half]
+        yield f"{step}, done", list(steps[: index + 1])
+
+
+def _do(steps: Sequence[Step[Any]]) -> None:
+    for step in steps:
+        step.do(Runner())
+
+
+@pytest.fixture
+def rich(bench):
+    """Makes agents that carry all that an uplink may carry, one after another with the same addresses."""
+
+    def make() -> Agent:
+        agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", mac="02:42:ac:11:00:02")
+        furnish(agent)
+        agent.namespace.ip(
+            "link add dev docker0 address 02:42:00:00:00:01 type bridge", "address add 172.18.0.1/16 dev docker0"
+        )
+        return agent
+
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    return make
+
+
+def unplug(bench: Bench) -> None:
+    bench.host.ip(f"link delete dev port{bench.ports}")
+
+
+def test_killed_after_any_step_of_the_move_the_next_run_completes_it(bench, rich):
+    whole = rich()
+    before = whole.snapshot()
+    steps = whole.steps(offset="0.0.1.0")
+    whole.converge(offset="0.0.1.0")
+    after = whole.snapshot()
+    unplug(bench)
+    points = list(interruptions(steps))
+    assert len(points) > 20
+    for name, done in points:
+        agent = rich()
+        agent.namespace.call(_do, [_at(step, agent) for step in done])
+        agent.converge(offset="0.0.1.0")
+        assert agent.snapshot() == after, name
+        assert agent.converge(offset="0.0.1.0").actions == [], name
+        agent.converge(state="absent")
+        assert agent.snapshot() == before, name
+        unplug(bench)
+
+
+def _at(step: Step[Any], agent: Agent) -> Step[Any]:
+    """The step of one agent as another's, whose record is elsewhere."""
+    record = getattr(step, "record", None)
+    if record is not None:
+        namespace_id = agent.namespace.call(_bridged_net.namespace_id, agent.roots.proc)
+        index = agent.namespace.show("link", "show", "dev", "eth0")[0]["ifindex"]
+        step = dataclasses.replace(step, record=dataclasses.replace(record, namespace=namespace_id, index=index))
+    return dataclasses.replace(step, path=agent.record) if hasattr(step, "path") else step
+
+
+def test_killed_after_any_step_absent_restores_the_uplink(bench, rich):
+    whole = rich()
+    before = whole.snapshot()
+    steps = whole.steps(offset="0.0.1.0")
+    unplug(bench)
+    for name, done in interruptions(steps):
+        agent = rich()
+        agent.namespace.call(_do, [_at(step, agent) for step in done])
+        agent.converge(state="absent")
+        assert agent.snapshot() == before, name
+        unplug(bench)
+
+
+def test_killed_while_undoing_both_ways_are_open(bench, rich):
+    whole = rich()
+    before = whole.snapshot()
+    whole.converge(offset="0.0.1.0")
+    after = whole.snapshot()
+    steps = whole.steps(state="absent")
+    unplug(bench)
+    for name, done in interruptions(steps):
+        for params, goal in (({"state": "absent"}, before), ({"offset": "0.0.1.0"}, after)):
+            agent = rich()
+            agent.converge(offset="0.0.1.0")
+            agent.namespace.call(_do, [_at(step, agent) for step in done])
+            agent.converge(**params)
+            assert agent.snapshot() == goal, (name, params)
+            unplug(bench)
+
+
+def test_a_restart_with_another_address_forgets_the_old_one(bench):
+    first = bench.agent("172.17.0.2/16")
+    first.converge(offset="0.0.1.0")
+    mac = first.namespace.show("link", "show", "dev", "eth0")[0]["address"]
+    bench.host.ip(f"link delete dev port{bench.ports}")
+    second = bench.agent("172.17.0.3/16")
+    second.namespace.ip(f"link set dev eth0 address {mac}")
+    second.record = first.record
+    facts = second.converge(offset="0.0.1.0").facts
+    assert (facts["bip"], facts["fixed_cidr"]) == ("172.17.0.3/16", "172.17.1.0/24")
+    assert second.namespace.addresses("docker0") == ["172.17.0.3/16"]
+    assert second.converge(offset="0.0.1.0").actions == []
+
+
+def test_two_namespaces_never_have_the_same_id():
+    ids = []
+    for _ in range(3):  # the inode of the one before is free again by then
+        with namespace() as inside:
+            ids.append(inside.call(_bridged_net.namespace_id, Path("/proc")))
+    assert len(set(ids)) == 3
+
+
+def test_a_docker0_left_over_from_the_default_mode(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip(
+        "link add dev docker0 address 02:42:00:00:00:01 type bridge", "address add 172.18.0.1/16 dev docker0"
+    )
+    before = agent.namespace.addresses("docker0")
+    facts = agent.converge(offset="0.0.1.0").facts
+    assert agent.namespace.addresses("docker0") == ["172.17.0.2/16"]
+    assert agent.namespace.show("link", "show", "dev", "docker0")[0]["address"] == facts["mac"]
+    assert bench.host.pings("172.17.0.2")
+    agent.converge(state="absent")
+    assert agent.namespace.addresses("docker0") == before
+    assert agent.namespace.addresses("eth0") == ["172.17.0.2/16"]
+    assert bench.host.pings("172.17.0.2")
+
+
+def test_a_bridge_that_somebody_else_arranged_is_left_as_it_is(bench):
+    agent = bench.agent("172.17.0.2/16")
+    bridge(agent.namespace, "br0")
+    agent.namespace.ip(
+        "link set dev eth0 master br0",
+        "address flush dev eth0",
+        "address add 172.17.0.2/16 dev br0",
+        "route add default via 172.17.0.1",
+    )
+    before = agent.snapshot()
+    outcome = agent.converge(offset="0.0.1.0", bridge="br0", uplink="eth0")
+    assert outcome.actions == []
+    assert outcome.facts["bip"] == "172.17.0.2/16"
+    assert agent.snapshot() == before
+
+
+def test_addresses_of_the_range_that_are_in_use_are_reported(bench):
+    agent = bench.agent("172.17.0.2/16")
+    squatter = bench.cleanup.enter_context(namespace())
+    bench.plug(squatter, "eth0")
+    squatter.ip("address add 172.17.1.7/16 dev eth0", "address add 172.17.1.200/16 dev eth0")
+    outcome = agent.converge(offset="0.0.1.0")
+    assert len(outcome.warnings) == 1
+    assert "172.17.1.7, 172.17.1.200" in outcome.warnings[0]
+    assert bench.agent("172.17.0.4/16").converge(offset="0.0.2.0").warnings == []
+
+
+@pytest.mark.parametrize(
+    ("params", "cause"),
+    [
+        ({"offset": "0"}, "network address"),
+        ({"offset": "0.0.1.0", "size": 16}, "size 16"),
+        ({"offset": "0.0.1.0", "peers": ["172.17.0.0/23"]}, "peer's range"),
+        ({"offset": "0.0.1.0", "peers": ["nonsense"]}, "CIDR"),
+        ({"offset": "0.0.1.0", "mtu": 9000}, "larger than that of eth0"),
+        ({"offset": "0.0.1.0", "uplink": "nowhere"}, "no network device 'nowhere'"),
+        ({"offset": "0.0.1.0", "uplink": "lo"}, "lo"),
+        ({"offset": "0.0.1.0", "bridge": "eth0", "uplink": "eth0"}, "eth0 cannot be the uplink"),
+        ({"offset": "0.0.1.0", "bridge": "veth0"}, "no bridge but veth"),
+        ({"offset": "0.0.1.0", "bridge": "much-too-long-a-name"}, "at most 15"),
+        ({"offset": "0.0.1.0", "ipv6_range": "fd00:18::/112"}, "no IPv6 network of eth0"),
+        ({"offset": "0.0.3.0"}, "172.17.3.3"),
+    ],
+)
+def test_refusals_change_nothing(bench, params, cause):
+    agent = bench.agent("172.17.0.2/16", "172.17.3.3/16")
+    agent.namespace.ip("link add dev veth0 type veth peer name veth1")
+    before = agent.snapshot()
+    for check in (True, False):
+        with pytest.raises(DindError, match=re.escape(cause)):
+            agent.converge(check=check, **params)
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+
+
+def test_a_route_that_cannot_be_made_again_is_refused(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip("route add 203.0.113.0/24 nexthop via 172.17.0.1 weight 1 nexthop via 172.17.0.7 weight 2")
+    before = agent.snapshot()
+    with pytest.raises(DindError, match=r"203\.0\.113\.0/24.*nexthops"):
+        agent.converge(offset="0.0.1.0")
+    assert agent.snapshot() == before
+
+
+def test_the_default_mode_meets_no_visible_route(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip("route add 172.18.0.0/15 via 172.17.0.1", "route add 192.168.0.0/17 via 172.17.0.1")
+    before = agent.snapshot()
+    outcome = agent.converge()
+    assert outcome.actions == []
+    assert outcome.facts["bip"] == "172.20.0.1/16"
+    assert outcome.facts["address_pools"][0] == {"base": "172.21.0.0/16", "size": 16}
+    assert outcome.facts["fixed_cidr"] == outcome.facts["gateway"] == ""
+    assert agent.snapshot() == before
+
+
+def test_the_default_mode_stays_with_its_choice_while_the_engine_runs(bench):
+    agent = bench.agent("172.17.0.2/16")
+    first = agent.converge().facts
+    bridge(agent.namespace, "docker0")
+    bridge(agent.namespace, "br-0123456789ab")
+    agent.namespace.ip("address add 172.18.0.1/16 dev docker0", "address add 172.19.0.1/16 dev br-0123456789ab")
+    assert agent.converge().facts == first
+
+
+def test_the_default_mode_needs_no_uplink(bench):
+    with namespace() as alone:
+        facts = Agent(alone, bench.folder / "none.json").converge().facts
+    assert (facts["bip"], facts["mtu"], facts["uplink"]) == ("172.17.0.1/16", 1500, "")
+
+
+def test_the_default_mode_after_the_bridged_mode_gives_the_uplink_back(bench):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    agent.converge(offset="0.0.1.0")
+    assert agent.converge().actions
+    assert agent.snapshot() == before
+
+
+def test_the_preflight_carves_without_changing_anything(bench):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    agent.namespace.call(_bridged_net.require_range, agent.roots, offset="auto", size=None)
+    with pytest.raises(_bridged_net.RangeError, match="size 16"):
+        agent.namespace.call(_bridged_net.require_range, agent.roots, offset="auto", size=16)
+    assert agent.snapshot() == before
+
+
+def test_hangup_and_terminate_wait_until_all_is_done(bench):
+    """The connection that controls a run may be the one that the move cuts."""
+    agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
+    before = agent.snapshot()
+    told: list[int] = []
+
+    def run() -> tuple[str, list[int]]:
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, lambda number, _: told.append(number))
+        ask = _bridged_net.probes.answering
+
+        def cut(*args: Any) -> set[str]:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert told == []
+            return ask(*args)
+
+        _bridged_net.probes.answering = cut
+        try:
+            _bridged_net.core({"offset": "0.0.1.0", "verify_timeout": 0.3}, Runner(), False, agent.roots)
+        except DindError as error:
+            return str(error), sorted(told)
+        return "", told
+
+    message, told = agent.namespace.call(run)
+    assert "did not answer" in message
+    assert told == [signal.SIGHUP, signal.SIGTERM]
+    assert agent.snapshot() == before
