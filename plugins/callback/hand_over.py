@@ -1,19 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0), or at your option
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """The process half of the hand-over: when the play has ended well, ansible-playbook becomes the program."""
 
 from __future__ import annotations
-
-import errno
-import os
-import shutil
-import signal
-import sys
-from pathlib import Path
-from typing import Any, NoReturn
-
-from ansible import constants
-from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = r"""
 name: hand_over
@@ -35,6 +25,17 @@ options:
       - section: callback_hand_over
         key: marker
 """
+
+import errno
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

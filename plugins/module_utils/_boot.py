@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -56,6 +56,7 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     program = _preflight.find_command(settings, environ)
     _preflight.require_own_processes()
     _preflight.require_privileges()
+    _preflight.require_size(settings, environ)
     _preflight.require_range(settings)
     variables = {
         **settings.role_variables,
@@ -66,7 +67,7 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
     RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    settings_file().write_text(json.dumps(variables, indent=2) + "\n")
+    settings_file().write_text(json.dumps(unsafe(variables), indent=2) + "\n")
     # The supervisor, a shell, needs these two at stop.
     (RUN / "drain-signal").write_text("USR1\n" if settings.is_agent else "TERM\n")
     (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
@@ -83,6 +84,17 @@ def converge(options: Sequence[str]) -> NoReturn:
             f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
         ) from None
     become_playbook("boot.yml", "--skip-tags", "hand_over", *options, debug=debug, log="ansible.builtin.default")
+
+
+def unsafe(value: Any) -> Any:
+    """Marked so that Ansible never takes what a user gave for a template (its ``!unsafe``, in JSON)."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, list | tuple):
+        return [unsafe(item) for item in value]
+    if isinstance(value, dict):
+        return {key: unsafe(item) for key, item in value.items()}
+    return value
 
 
 def settings_file() -> Path:

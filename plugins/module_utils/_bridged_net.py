@@ -17,26 +17,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
+    BRIDGE,
     BRIDGE_NF,
     DEFAULT,
     PROXY_ARP,
     SYSCTLS,
     Desired,
     Roots,
+    bip,
     bridge_mtu,
     carve,
     carve_ipv6,
     gateway_of,
     mode_of,
     originals,
-    own_address,
     plan,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Record, State, Survey, leaving
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    Record,
+    State,
+    Survey,
+    forwards,
+    leaving,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
@@ -62,6 +70,8 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
         if desired.is_bridged and (state.record is None or not state.record.verified):
             surveys[:] = surveys or [survey(desired, state)]
             state = replace(state, survey=surveys[0])
+        if (state.record.mode if state.record else mode_of(desired, state)) == PROXY_ARP:
+            state = replace(state, forwards=forwards(runner, state.uplink, state.bridge))
         return state
 
     with undisturbed():
@@ -100,12 +110,13 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     """The network namespace as it is; three forks."""
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
-    record = _record(roots.record, namespace, network)
+    record = read_record(roots.record, namespace, network)
     uplink = choose_uplink(desired, network, record)
     names = {name.format(device) for name in SYSCTLS for device in (uplink, desired.bridge)}
     values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
     known = {name: value for name, value in values.items() if value is not None}
-    return State(namespace, uplink, desired.bridge, network, known, record)
+    there = engine.addresses(Path(desired.data_root), desired.bridge)
+    return State(namespace, uplink, desired.bridge, network, known, record, engine_addresses=there)
 
 
 def namespace_id(proc: Path) -> str:
@@ -123,7 +134,7 @@ def namespace_id(proc: Path) -> str:
     return f"{boot}/{inode}/{cookie}"
 
 
-def _record(path: Path, namespace: str, network: Network) -> Record | None:
+def read_record(path: Path, namespace: str, network: Network) -> Record | None:
     try:
         record = Record.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -207,19 +218,20 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     mac = state.uplink_link.mac if state.uplink else ""
     base = {"bridge": desired.bridge, "mode": mode, "mac": mac, "mtu": bridge_mtu(desired, state)}
     base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
-    base |= {"bip": "", "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
+    base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
+    base |= {"bip": "" if desired.state == "absent" else bip(desired, state)}
     if desired.state == "absent":
         return base
     if mode == DEFAULT:
-        first, *others = inner.pools(state.network, desired.bridge)
-        return base | {"bip": inner.first_address(first), "address_pools": [dataclasses.asdict(p) for p in others]}
+        pools = inner.pools(state.network, desired.bridge)[1:]
+        return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
     record, found = originals(state), carve(desired, state)
     base |= {"fixed_cidr": str(found), "fixed_cidr_v6": carve_ipv6(desired, record)}
-    if mode == PROXY_ARP:
-        return base | {"bip": f"{found[1]}/{found.prefixlen}"}
-    outer = desired.gateway == "outer"
-    base |= {"gateway": gateway_of(record, 4) if outer else "", "gateway_v6": gateway_of(record, 6) if outer else ""}
-    return base | {"bip": own_address(record).cidr}
+    outer = desired.gateway == "outer" and mode == BRIDGE
+    return base | {
+        "gateway": gateway_of(record, 4) if outer else "",
+        "gateway_v6": gateway_of(record, 6) if outer else "",
+    }
 
 
 def _described(state: State) -> dict[str, Any]:
@@ -232,6 +244,8 @@ def _described(state: State) -> dict[str, Any]:
         "neighbours": [dataclasses.asdict(entry) for entry in state.network.neighbours if entry.device in names],
         "sysctls": dict(state.sysctls),
         "record": dataclasses.asdict(state.record) if state.record else None,
+        "engine_addresses": list(state.engine_addresses),
+        "forwards": state.forwards,
     }
 
 
@@ -240,11 +254,11 @@ def _warnings(desired: Desired, surveys: Sequence[Survey], before: State) -> lis
     for taken in (found.taken for found in surveys if found.taken):
         shown = ", ".join(taken[:5]) + (", ..." if len(taken) > 5 else "")
         warnings.append(f"{len(taken)} address(es) of the range answer on {before.uplink} already: {shown}")
-    moved = before.uplink_link.of(4) if desired.is_bridged else ()
-    leased = [address.cidr for address in moved if address.valid != _links.FOREVER]
+    moved = before.uplink_link.addresses if desired.is_bridged else ()
+    leased = [address.cidr for address in moved if address.is_leased]
     if leased:
         warnings.append(
-            f"{', '.join(leased)} of {before.uplink} was leased; on {desired.bridge} it stays for good, and renewing "
-            "the lease is for the machine's own network configuration to arrange there"
+            f"{', '.join(leased)} of {before.uplink} had a lifetime; on {desired.bridge} it stays for good, and to "
+            "renew it there is for the machine's own network configuration"
         )
     return warnings

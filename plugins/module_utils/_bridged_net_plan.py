@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     Announce,
     AskGateway,
     Forget,
+    Forward,
     Move,
     Record,
     Remember,
@@ -39,14 +42,11 @@ if TYPE_CHECKING:
 BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
 IP_FORWARD = "net/ipv4/ip_forward"
 BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
+PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
+PROXY_DELAY_OF = "net/ipv4/neigh/{}/proxy_delay"  # up to 0.8 s by default, for a herd that is not there
+DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 # What is looked at below /proc/sys, with the device's name in its place.
-SYSCTLS = (
-    IP_FORWARD,
-    BRIDGE_NF,
-    "net/ipv4/conf/{}/proxy_arp",
-    "net/ipv6/conf/{}/disable_ipv6",
-    "net/ipv6/conf/{}/accept_ra",
-)
+SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6)
 SMALLEST_IPV6_MTU = 1280
 ETHERNET_MTU = 1500
 
@@ -71,6 +71,7 @@ class Desired:
     gateway: str = "outer"
     mtu: int | None = None
     ipv6_range: str = ""
+    data_root: str = "/var/lib/docker"
     mode: str = "auto"
     verify: bool = True
     verify_timeout: float = 5.0
@@ -205,17 +206,37 @@ def mode_of(desired: Desired, state: State) -> str:
     return remembered or chosen
 
 
+def bip(desired: Desired, state: State) -> str:
+    """The address that dockerd has on the bridge, with its prefix length."""
+    mode = mode_of(desired, state)
+    if mode == BRIDGE:
+        return own_address(originals(state)).cidr
+    if mode == PROXY_ARP:
+        found = carve(desired, state)
+        return f"{found[1]}/{found.prefixlen}"
+    return inner.first_address(inner.pools(state.network, state.bridge)[0])
+
+
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     """What is to be done. Pure: no I/O, no clock."""
-    mode = mode_of(desired, state)
-    if mode == DEFAULT:
+    if desired.state == "absent":
         return _plan_absent(state, roots)
+    mode = mode_of(desired, state)
+    steps = _plan_engine(desired, state)
+    if mode == DEFAULT:
+        return steps + _plan_absent(state, roots)
     carve(desired, state)
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return _plan_proxy(state, record, roots)
-    return _plan_bridge(desired, state, record, roots)
+        return steps + _plan_proxy(state, record, roots)
+    return steps + _plan_bridge(desired, state, record, roots)
+
+
+def _plan_engine(desired: Desired, state: State) -> list[Step[State]]:
+    own = bip(desired, state)
+    is_stale = any(address != own for address in state.engine_addresses)
+    return [Disarm(Path(desired.data_root), state.bridge, own)] if is_stale else []
 
 
 def _plan_absent(state: State, roots: Roots) -> list[Step[State]]:
@@ -223,16 +244,27 @@ def _plan_absent(state: State, roots: Roots) -> list[Step[State]]:
     if record is None:
         return []
     lines = restore_lines(record, state.network) if record.mode == BRIDGE else ()
-    steps: list[Step[State]] = [Restore(record, lines)] if lines else []
+    unsettled = replace(record, verified=False)
+    steps: list[Step[State]] = []
+    if lines:
+        steps += [Remember(roots.record, unsettled, otherwise=record)] if record.verified else []
+        steps.append(Restore(unsettled, lines))
+    if state.forwards:
+        steps.append(Forward(record.uplink, record.bridge, wanted=False))
     steps += _sysctls(state, record.sysctls, roots)
     return [*steps, Forget(roots.record)]
 
 
 def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
-    wanted = {IP_FORWARD: "1", f"net/ipv4/conf/{state.uplink}/proxy_arp": "1"}
+    wanted = {
+        IP_FORWARD: "1",
+        PROXY_ARP_OF.format(state.uplink): "1",
+        PROXY_DELAY_OF.format(state.uplink): "0",
+    }
     goal = replace(_remembering(state, record, wanted), verified=True)
-    remember = [Remember(roots.record, goal)] if state.record != goal else []
-    return [*remember, *_sysctls(state, wanted, roots)]
+    remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
+    forward = [] if state.forwards else [Forward(record.uplink, record.bridge, wanted=True)]
+    return [*remember, *_sysctls(state, wanted, roots), *forward]
 
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
@@ -242,7 +274,8 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
     steps: list[Step[State]] = []
     if is_new or (state.record and state.record != record):
-        steps.append(Remember(roots.record, replace(record, verified=not is_new)))
+        otherwise = None if is_new else state.record
+        steps.append(Remember(roots.record, replace(record, verified=not is_new), otherwise))
     mtu = bridge_mtu(desired, state)
     shape = _shape_lines(state, record, mtu, is_new)
     if is_new or (state.record and shape):
@@ -311,13 +344,9 @@ def _shape_lines(state: State, record: Record, mtu: int, is_new: bool) -> tuple[
 
 
 def _bridge_sysctls(state: State) -> dict[str, str]:
-    """IPv6 on the bridge as it is on the uplink; a router's advertisements count although we forward (moby#43466)."""
-    disabled = state.sysctls.get(f"net/ipv6/conf/{state.uplink}/disable_ipv6")
-    accepts = state.sysctls.get(f"net/ipv6/conf/{state.uplink}/accept_ra")
-    if disabled is None or accepts is None:
-        return {}
-    wanted = {"disable_ipv6": disabled, "accept_ra": "2" if accepts != "0" else "0"}
-    return {f"net/ipv6/conf/{state.bridge}/{name}": value for name, value in wanted.items()}
+    """IPv6 on the bridge as it is on the uplink."""
+    disabled = state.sysctls.get(DISABLE_IPV6.format(state.uplink))
+    return {} if disabled is None else {DISABLE_IPV6.format(state.bridge): disabled}
 
 
 def _sysctls(state: State, wanted: Mapping[str, str], roots: Roots) -> list[Step[State]]:

@@ -83,6 +83,8 @@ class State:
     sysctls: Mapping[str, str]
     record: Record | None = None
     survey: Survey = Survey()
+    engine_addresses: tuple[str, ...] = ()  # of the bridge, in dockerd's own record
+    forwards: bool = False  # whether what comes from the uplink is let through to the bridge, whatever the engine does
 
     @property
     def uplink_link(self) -> Link:
@@ -135,17 +137,21 @@ def _missing_neighbours(record: Record, network: Network, device: str) -> Iterat
     return (entry for entry in record.neighbours if (entry.dst, entry.mac) not in there)
 
 
-def _arrive(record: Record, network: Network, device: str, there: Collection[Address]) -> Iterator[str]:
-    """Lines that give ``device`` the remembered addresses."""
+def _arrive(record: Record, device: str, there: Collection[Address]) -> Iterator[str]:
+    """Lines that give ``device`` the remembered addresses.
+
+    On the bridge they last: whoever renews a lease does so on the device that it left, and dockerd switches router
+    advertisements off on its bridge (moby, setupDefaultSysctl).
+    """
     for address in record.addresses:
         if address not in there:
-            yield f"address replace {address.words(device)}"
+            yield f"address replace {address.words(device, lasting=device == record.bridge)}"
 
 
 def _connect(record: Record, network: Network, device: str) -> Iterator[str]:
     """Lines that lead the remembered routes and neighbours through ``device``; its addresses are there by then."""
     for route in missing_routes(record, network, device):
-        yield f"route append {route.words(device)}"
+        yield f"route append {route.words(device, lasting=device == record.bridge)}"
     for entry in _missing_neighbours(record, network, device):
         yield f"neighbour replace {entry.words(device)}"
 
@@ -166,7 +172,7 @@ def move_lines(record: Record, network: Network) -> tuple[str, ...]:
     if uplink is None:
         return ()
     lines = [f"link set dev {uplink.name} master {record.bridge}"] if uplink.master != record.bridge else []
-    lines += _arrive(record, network, record.bridge, bridge.addresses if bridge else ())
+    lines += _arrive(record, record.bridge, bridge.addresses if bridge else ())
     lines += _leave(network, uplink)
     return (*lines, *_connect(record, network, record.bridge))
 
@@ -177,13 +183,13 @@ def restore_lines(record: Record, network: Network) -> tuple[str, ...]:
     if uplink is None:
         return ()
     lines = [f"link set dev {uplink.name} nomaster"] if uplink.master == record.bridge else []
-    lines += _arrive(record, network, uplink.name, uplink.addresses)
+    lines += _arrive(record, uplink.name, uplink.addresses)
     if bridge and before is None:
         lines.append(f"link delete dev {bridge.name}")
     elif bridge and before and not _is_as_before(network, bridge, before):
         lines += _leave(network, bridge)
         lines += shape_lines(before)
-        lines += [f"address replace {address.words(bridge.name)}" for address in before.addresses]
+        lines += [f"address replace {address.words(bridge.name, lasting=True)}" for address in before.addresses]
     return (*lines, *_connect(record, network, uplink.name))
 
 
@@ -204,8 +210,11 @@ def leaving(link: Link) -> tuple[Address, ...]:
 
 @dataclass(frozen=True)
 class Remember(Step[State]):
+    """``otherwise`` is what is remembered when this is undone."""
+
     path: Path
     record: Record
+    otherwise: Record | None = None
 
     def __str__(self) -> str:
         if self.record.verified:
@@ -216,13 +225,19 @@ class Remember(Step[State]):
         return replace(state, record=self.record)
 
     def do(self, runner: Runner) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".new")
-        unfinished.write_text(self.record.dumps())
-        unfinished.rename(self.path)
+        self._write(self.record)
 
     def undo(self, runner: Runner) -> None:
-        self.path.unlink(missing_ok=True)
+        if self.otherwise:
+            self._write(self.otherwise)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, record: Record) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".new")
+        unfinished.write_text(record.dumps())
+        unfinished.rename(self.path)
 
 
 @dataclass(frozen=True)
@@ -344,6 +359,46 @@ class Restore(Step[State]):
 
     def do(self, runner: Runner) -> None:
         _links.change(runner, self.lines)
+
+
+# dockerd keeps what it finds in this chain and asks it first.
+USER_CHAIN = "DOCKER-USER"
+
+
+def forward_rule(uplink: str, bridge: str) -> tuple[str, ...]:
+    comment = ("-m", "comment", "--comment", "mesos.dind.bridged_net")
+    return (USER_CHAIN, "-i", uplink, "-o", bridge, *comment, "-j", "ACCEPT")
+
+
+def forwards(runner: Runner, uplink: str, bridge: str) -> bool:
+    """Whether the rule is there; one fork."""
+    return runner.run("iptables", "-w", "-C", *forward_rule(uplink, bridge), ok=(0, 1)).status == 0
+
+
+@dataclass(frozen=True)
+class Forward(Step[State]):
+    """Let through, or no longer, what comes from the uplink to the bridge, which the engine may drop otherwise."""
+
+    uplink: str
+    bridge: str
+    wanted: bool
+
+    def __str__(self) -> str:
+        return f"{'accept' if self.wanted else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
+
+    def effect(self, state: State) -> State:
+        return replace(state, forwards=self.wanted)
+
+    def do(self, runner: Runner) -> None:
+        if self.wanted:
+            runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
+            runner.run("iptables", "-w", "-I", *forward_rule(self.uplink, self.bridge))
+        else:
+            runner.run("iptables", "-w", "-D", *forward_rule(self.uplink, self.bridge))
+
+    def undo(self, runner: Runner) -> None:
+        if self.wanted:
+            runner.run("iptables", "-w", "-D", *forward_rule(self.uplink, self.bridge), ok=(0, 1))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ SOURCE = "mesos-dind"
 # Seconds in which the group must have become empty. A `docker exec` in a loop adds a process every 0.1 s or so.
 DELEGATION_TIMEOUT = 5.0
 
+FLAGS = ("nosuid", "nodev", "noexec")
+
 SECURITYFS = "/sys/kernel/security"
 
 
@@ -45,7 +47,7 @@ class Mounted:
 
     names: tuple[str, ...]
     group: str
-    options: tuple[str, ...] = ("rw", "nosuid", "nodev", "noexec", "relatime")
+    options: tuple[str, ...] = ("rw", *FLAGS, "relatime")
     is_host_root: bool = False
 
     @property
@@ -78,7 +80,8 @@ class Unified:
 class State:
     """What a machine or container has.
 
-    ``group`` is the container's own group in the v2 hierarchy (not its leaf), seen from the cgroup namespace.
+    ``group`` is the container's own group in the v2 hierarchy (not its leaf), seen from the cgroup namespace, and
+    ``unified_options`` are that hierarchy's own, as any mount of it shows them.
     ``directories``, ``mounts`` and ``links`` are the entries of ``root``. ``unshared`` are all mounts that do not
     propagate, with what they are instead: private or slave.
     """
@@ -92,6 +95,7 @@ class State:
     has_user_namespace: bool
     hierarchies: tuple[Membership, ...]
     group: str
+    unified_options: tuple[str, ...]
     root_fstype: str
     root_options: tuple[str, ...]
     directories: tuple[str, ...]
@@ -125,13 +129,15 @@ class MountDirectory(Change):
         return f"mount a tmpfs on {self.root}"
 
     def effect(self, state: State) -> State:
-        return dataclasses.replace(state, root_fstype="tmpfs", root_options=("rw",), mounts={}, links={})
+        return dataclasses.replace(
+            state, root_fstype="tmpfs", root_options=("rw",), directories=(), mounts={}, links={}
+        )
 
     def reverse(self, state: State) -> State:
         return dataclasses.replace(state, root_fstype="", root_options=(), mounts={}, links={})
 
     def do(self, runner: Runner) -> None:
-        runner.run("mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec,mode=755", SOURCE, self.root)
+        runner.run("mount", "-t", "tmpfs", "-o", ",".join((*FLAGS, "mode=755")), SOURCE, self.root)
 
     def undo(self, runner: Runner) -> None:
         _unmount_ours(self.root, runner)
@@ -164,25 +170,13 @@ class MountHierarchy(Change):
 
     def do(self, runner: Runner) -> None:
         self.target.mkdir(exist_ok=True)
-        if self.group == "/":
-            self._mount(self.target, runner)
-            return
-        # A v1 hierarchy can only be mounted whole: bind its group from a mount aside that nobody else sees.
-        with tempfile.TemporaryDirectory(prefix="mesos-dind-") as aside:
-            self._mount(Path(aside), runner)
-            try:
-                runner.run("mount", "--bind", f"{aside}{self.group}", str(self.target))
-            finally:
-                runner.run("umount", aside)
-
-    def _mount(self, target: Path, runner: Runner) -> None:
         # "none" stands for no controller, which only a named hierarchy may have: cgroups(7).
-        which = ",".join(f"none,{name}" if name.startswith("name=") else name for name in self.names)
-        runner.run("mount", "-t", "cgroup", "-o", f"nosuid,nodev,noexec,{which}", SOURCE, str(target))
+        none = ("none",) if any(name.startswith("name=") for name in self.names) else ()
+        _mount_group("cgroup", (*none, *self.names), self.group, str(self.target), runner)
 
     def undo(self, runner: Runner) -> None:
         _unmount_ours(str(self.target), runner)
-        if self.is_new_directory and self.target.exists():
+        if self.is_new_directory and self.target.is_dir():
             self.target.rmdir()
 
 
@@ -316,9 +310,14 @@ class SeedCpuset(Change):
 
 @dataclass(frozen=True)
 class MountUnified(Change):
-    """The v2 hierarchy, where none is mounted or the mount does not show our cgroup namespace."""
+    """The v2 hierarchy, where none is mounted or the mount does not show our cgroup namespace.
+
+    A mount from the host's cgroup namespace sets the options of the whole system, and clears those that it does not
+    name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags): ``options`` are those that it has.
+    """
 
     root: str
+    options: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"mount cgroup2 on {self.root}"
@@ -333,7 +332,7 @@ class MountUnified(Change):
         return dataclasses.replace(state, root_fstype="", root_options=(), unified=None)
 
     def do(self, runner: Runner) -> None:
-        runner.run("mount", "-t", "cgroup2", "-o", "nosuid,nodev,noexec", SOURCE, self.root)
+        _mount_group("cgroup2", self.options, "/", self.root, runner)
 
     def undo(self, runner: Runner) -> None:
         _unmount_ours(self.root, runner)
@@ -455,7 +454,7 @@ class MountSecurityfs(Change):
 
     def do(self, runner: Runner) -> None:
         with contextlib.suppress(DindError):
-            runner.run("mount", "-t", "securityfs", "-o", "nosuid,nodev,noexec", SOURCE, SECURITYFS)
+            runner.run("mount", "-t", "securityfs", "-o", ",".join(FLAGS), SOURCE, SECURITYFS)
 
     def undo(self, runner: Runner) -> None:
         _unmount_ours(SECURITYFS, runner)
@@ -573,6 +572,24 @@ def _swapped(options: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
 
 def _topmost(path: str) -> MountPoint | None:
     return MountTree(_mountinfo.parse(Path("/proc/self/mountinfo").read_text())).at(path)
+
+
+def _mount_group(fstype: str, options: tuple[str, ...], group: str, target: str, runner: Runner) -> None:
+    """Mount a group of a hierarchy, with all below it.
+
+    Mounted by itself, a hierarchy shows its root group (or the namespace's), and the kernel refuses it on top of
+    another mount of the same hierarchy; both are different for a bind mount.
+    """
+    mount = ("mount", "-t", fstype, "-o", ",".join((*FLAGS, *options)), SOURCE)
+    if group == "/" and _topmost(target) is None:
+        runner.run(*mount, target)
+        return
+    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as aside:
+        runner.run(*mount, aside)
+        try:
+            runner.run("mount", "--bind", f"{aside}{group}", target)
+        finally:
+            runner.run("umount", aside)
 
 
 def _unmount_ours(path: str, runner: Runner) -> None:

@@ -59,6 +59,9 @@ CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h
 # the host's root group there (kind#3223). No engine needs them.
 OFTEN_UNKNOWN = frozenset({"misc", "rdma"})
 
+# The number of a hierarchy that is to be made.
+NOT_YET = -1
+
 
 @dataclass(frozen=True)
 class Desired:
@@ -74,8 +77,9 @@ class Desired:
 
 def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcome:
     """Raises DindError for a wrong parameter, for missing privileges, and for a change that fails."""
-    root, leaf = os.path.normpath(params["root"]), params["leaf"]
-    if not root.startswith("/") or root == "/":
+    # mountinfo knows no symbolic links.
+    root, leaf = os.path.realpath(params["root"]), params["leaf"]
+    if not params["root"].startswith("/") or root == "/":
         raise DindError(f"root is {params['root']!r}", cure="give an absolute path such as /sys/fs/cgroup")
     # A dot could make it one of the kernel's own files.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", leaf):
@@ -161,6 +165,7 @@ def inspect(root: str, leaf: str, journal: Journal, base: Path = Path("/")) -> S
         has_user_namespace=_text(proc / "self/uid_map").split() != ["0", "0", "4294967295"],
         hierarchies=hierarchies,
         group=group,
+        unified_options=_unified_options(mounts),
         root_fstype=own.fstype if own else "",
         root_options=_effective_options(own) if own else (),
         directories=_directories(directory, own),
@@ -218,6 +223,11 @@ def _links(directory: Path, own: MountPoint | None) -> dict[str, str]:
 def _own_group(memberships: Sequence[Membership], leaf: str) -> str:
     group = PurePosixPath(next((membership.path for membership in memberships if membership.is_v2), "/"))
     return str(group.parent if group.name == leaf else group)
+
+
+def _unified_options(mounts: Sequence[MountPoint]) -> tuple[str, ...]:
+    options = next((mount.super_options for mount in mounts if mount.fstype == "cgroup2"), ())
+    return tuple(option for option in options if option not in ("rw", "ro"))
 
 
 def _unified(group: str, own: MountPoint | None, leaf: str, base: Path) -> Unified | None:
@@ -315,6 +325,11 @@ def _plan_hierarchies(desired: Desired, state: State) -> Iterator[Change]:
         )
     for hierarchy in _wanted(desired, state):
         entry = _mount_of(hierarchy, state)
+        if entry is None and hierarchy.number == NOT_YET and not state.is_host_namespace:
+            raise DindError(  # kernel/cgroup/cgroup-v1.c: cgroup1_root_to_use
+                f"the v1 hierarchy {hierarchy.names[0]} can only be made in the host's cgroup namespace",
+                cure="start the container with --cgroupns=host, or mount the hierarchy on the host before",
+            )
         if entry is None:
             target = _entry_for(hierarchy, state)
             group = hierarchy.path if state.is_container else "/"
@@ -344,7 +359,7 @@ def _plan_cpuset(desired: Desired, state: State) -> Iterator[Change]:
 def _plan_unified(desired: Desired, state: State) -> Iterator[Change]:
     unified = state.unified
     if unified is None:
-        yield MountUnified(state.root)
+        yield MountUnified(state.root, state.unified_options)
         unified = Unified(state.group, "/")
     elif "ro" in state.root_options:
         yield Remount(state.root, state.root_options)
@@ -392,7 +407,7 @@ def _wanted(desired: Desired, state: State) -> Iterator[Membership]:
     existing = {name for hierarchy in state.hierarchies for name in hierarchy.names}
     for name in desired.named:
         if f"name={name}" not in existing:
-            yield Membership(-1, (f"name={name}",), "/")
+            yield Membership(NOT_YET, (f"name={name}",), "/")
 
 
 def _mount_of(hierarchy: Membership, state: State) -> str | None:

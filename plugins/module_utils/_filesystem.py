@@ -111,30 +111,52 @@ class Ext4(FileSystem):
         runner.run("resize2fs", mount.source)
 
     def grow_unmounted(self, runner: Runner, image: Path, undo: Path) -> None:
-        """Let it fill the image. resize2fs insists on a full check before."""
-        self.repair(runner, image, undo, "-f")
-        runner.run("resize2fs", str(image))
+        """Let it fill the image; ``repair`` must have been thorough before.
 
-    def repair(self, runner: Runner, image: Path, undo: Path, *options: str) -> None:
+        resize2fs may be killed anywhere: what it overwrites goes to the file ``undo`` first, which stays then.
+        """
+        runner.run("resize2fs", "-z", str(undo), str(image))
+
+    def take_back(self, runner: Runner, image: Path, undo: Path) -> None:
+        """Undo what a killed resize2fs has begun.
+
+        e2undo refuses (1) where the undo file is still empty or the superblock is not of the same moment; nothing
+        but the superblock has been changed then.
+        """
+        runner.run("e2undo", str(undo), str(image), ok=(0, 1))
+
+    def repair(self, runner: Runner, image: Path, undo: Path, *, thorough: bool) -> None:
         """Look without touching anything, then mend what can be mended safely.
 
         Raises DindError, with the image as it was, when that does not mend all of it. ``undo`` is a file to make
-        and remove.
+        and remove. ``thorough`` looks at all of one that says it is clean, too.
         """
-        looked = runner.run("e2fsck", "-n", *options, str(image), ok=range(256))
+        options = ("-f", str(image)) if thorough else (str(image),)
+        looked = runner.run("e2fsck", "-n", *options, ok=range(256))
         if looked.status >= self._FSCK_CANNOT:
             raise self._beyond_repair(image, looked)
         undo.unlink(missing_ok=True)
-        mended = runner.run("e2fsck", "-p", "-z", str(undo), *options, str(image), ok=range(256))
+        start = _start_of(image)
+        mended = runner.run("e2fsck", "-p", "-z", str(undo), *options, ok=range(256))
         if mended.status >= self._FSCK_ERRORS_LEFT:
-            runner.run("e2undo", str(undo), str(image))
-            undo.unlink()
+            self._restore(runner, image, undo, start)
             raise self._beyond_repair(image, mended)
+        undo.unlink(missing_ok=True)
+
+    def _restore(self, runner: Runner, image: Path, undo: Path, start: bytes) -> None:
+        """By force, since the half-mended superblock is not the undo file's, and nobody else has changed anything.
+
+        e2undo leaves its own mark in the superblock, which goes as well.
+        """
+        if undo.exists() and undo.stat().st_size:
+            runner.run("e2undo", "-f", str(undo), str(image))
+        with image.open("r+b") as file:
+            file.write(start)
         undo.unlink(missing_ok=True)
 
     def _beyond_repair(self, image: Path, command: Command) -> DindError:
         return DindError(
-            f"the file system in {image} is damaged beyond what can be mended safely: {command.stdout[-300:]}",
+            f"the file system in {image} is damaged beyond what can be mended safely: {_gist(command)}",
             cure=f"nothing was changed; copy the file, then look at the copy with e2fsck {image.name}",
         )
 
@@ -223,6 +245,12 @@ def superblock_of(path: Path) -> Superblock | None:
 def _start_of(path: Path) -> bytes:
     with path.open("rb") as device:
         return device.read(SUPERBLOCK_BYTES).ljust(SUPERBLOCK_BYTES, b"\0")
+
+
+def _gist(command: Command) -> str:
+    """What e2fsck found, without what it says about its undo file."""
+    said = (command.stderr + command.stdout).splitlines()
+    return " ".join(line for line in said if line and "e2undo" not in line and "undo file" not in line)[-300:]
 
 
 def _version(text: str) -> tuple[int, int]:

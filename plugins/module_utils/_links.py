@@ -47,14 +47,17 @@ class Address:
         return f"{self.local}/{self.prefixlen}"
 
     @property
+    def is_leased(self) -> bool:
+        return self.valid != FOREVER
+
+    @property
     def is_link_local(self) -> bool:
         return self.family == 6 and self.scope == "link"
 
-    def words(self, device: str) -> str:
-        """The address on ``device``, for `ip address replace`.
+    def words(self, device: str, *, lasting: bool) -> str:
+        """The address on ``device``, for `ip address replace`; ``lasting`` makes it permanent.
 
-        An IPv6 address that moves was found unique already; an IPv4 lease becomes permanent, because whoever renews
-        it does so on the device that it left.
+        An IPv6 address that moves was found unique already.
         """
         words = [self.local, "peer", f"{self.peer}/{self.prefixlen}"] if self.peer else [self.cidr]
         words += ["broadcast", self.broadcast] if self.broadcast else []
@@ -62,9 +65,9 @@ class Address:
         words += ["scope", self.scope, "dev", device]
         words += ["label", f"{device}{self.alias}"] if self.alias else []
         words += ["noprefixroute"] if self.noprefixroute else []
-        if self.family == 6:
-            words += ["nodad"]
-            words += ["valid_lft", lifetime(self.valid), "preferred_lft", lifetime(self.preferred)]
+        words += ["nodad"] if self.family == 6 else []
+        if self.is_leased and not lasting:
+            words += ["valid_lft", str(self.valid), "preferred_lft", str(self.preferred)]
         return " ".join(words)
 
 
@@ -96,14 +99,14 @@ class Route:
         """Learnt from a router's advertisement, and refreshed by the next one."""
         return ("proto", "ra") in zip(self.options, self.options[1:], strict=False)
 
-    def words(self, device: str) -> str:
-        """The route through ``device``, for `ip route`."""
+    def words(self, device: str, *, lasting: bool) -> str:
+        """The route through ``device``, for `ip route`; ``lasting`` makes it permanent."""
         words = [self.dst if self.dst != "default" or self.family == 4 else "::/0"]
         words += ["via", *self.gateway.split()] if self.gateway else []
         words += ["dev", device]
         words += ["metric", str(self.metric)] if self.metric else []
         words += self.options
-        words += ["expires", str(self.expires)] if self.expires else []
+        words += ["expires", str(self.expires)] if self.expires and not lasting else []
         return " ".join(words)
 
 
@@ -187,10 +190,6 @@ def documents(text: str) -> Iterator[Any]:
         document, end = decoder.raw_decode(rest)
         yield document
         rest = rest[end:].lstrip()
-
-
-def lifetime(seconds: int) -> str:
-    return "forever" if seconds == FOREVER else str(seconds)
 
 
 def parse_link(link: Mapping[str, Any]) -> Link:

@@ -16,7 +16,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_choice im
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_errors import image_in_use, not_privileged
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_state import (
     BLANK,
+    NO_FILE,
     Image,
+    Mount,
     Roots,
     State,
     inspect,
@@ -37,6 +39,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_steps imp
     RemoveLeftovers,
     RepairImage,
     SetDataRootMode,
+    TakeBackGrowth,
     Unmount,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
@@ -120,10 +123,10 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
     """Inspect, choose, plan, apply. Raises DindError."""
     roots = roots or Roots()
     desired = Desired.of(params)
-    choice = _choose(desired, inspect(desired.data_root, desired.image, roots), runner)
+    choice = _choose(desired, inspect(desired.data_root, desired.image, roots, runner), runner)
     desired = replace(desired, strategy=choice.strategy)
     converged = _plan.converge(
-        lambda: inspect(desired.data_root, desired.image, roots),
+        lambda: inspect(desired.data_root, desired.image, roots, runner),
         lambda state: plan(desired, state),
         runner,
         check=check,
@@ -198,6 +201,8 @@ def _refuse_loop(desired: Desired, state: State) -> None:
 def _refuse_image(desired: Desired, image: Image) -> None:
     if image.locked:
         raise image_in_use(desired.image)
+    if image.content == NO_FILE:
+        raise DindError(f"{desired.image} is no regular file", cure="name another image")
     if not image.has_filesystem and image.content != BLANK and not desired.force:
         raise DindError(
             f"{desired.image} holds {image.content}, no ext4 or xfs; it is not formatted",
@@ -218,30 +223,42 @@ def _grows_mounted_ext4(desired: Desired, state: State, image: Image) -> bool:
 def _plan_loop(desired: Desired, state: State) -> Iterator[Step[State]]:
     if state.leftovers:
         yield RemoveLeftovers(desired.image)
-    yield from _plan_data_root(desired, state)
+    if state.mount or state.data_root.mode is None:  # what is mounted over does not matter
+        yield from _plan_data_root(desired, state)
     image = state.image
     if image is None or not image.has_filesystem:
         yield MakeImage(desired.image, desired.size, desired.fstype, desired.preallocate, replaces=image is not None)
         image = Image(desired.size, desired.fstype)
-    grows = not image.full
-    if image.size < desired.size:
-        yield GrowImage(desired.image, desired.size, desired.preallocate)
-        grows = True
     if state.mount is None:
-        yield from _plan_unmounted(desired, image, grows=grows, quota=state.has_xfs_quota)
-    if state.mount and state.mount.size < max(image.size, desired.size) // SECTOR * SECTOR:
-        yield GrowDevice(state.mount.device)
-    if grows and (state.mount or image.content == "xfs"):
-        yield GrowMounted(desired.data_root, image.content)
+        yield from _plan_mount(desired, image, quota=state.has_xfs_quota)
+    if state.mount or image.content == "xfs":
+        yield from _plan_growth_of_mounted(desired, image, state.mount)
 
 
-def _plan_unmounted(desired: Desired, image: Image, *, grows: bool, quota: bool) -> Iterator[Step[State]]:
-    if grows and image.content == "ext4":
-        yield GrowUnmounted(desired.image)
-    elif not image.clean:
-        yield RepairImage(desired.image)
+def _plan_mount(desired: Desired, image: Image, *, quota: bool) -> Iterator[Step[State]]:
+    """Nothing is changed of a damaged image before that is known. xfs finds out, and mends, when it is mounted."""
+    if image.content == "ext4":
+        grows = image.half_grown or not image.full or image.size < desired.size
+        if image.half_grown:
+            yield TakeBackGrowth(desired.image)
+        if grows or not image.clean:
+            yield RepairImage(desired.image, thorough=grows)
+        if image.size < desired.size:
+            yield GrowImage(desired.image, desired.size, desired.preallocate)
+        if grows:
+            yield GrowUnmounted(desired.image)
     options = desired.options_for(image.content, quota=quota)
     yield MountImage(desired.image, desired.data_root, image.content, options)
+
+
+def _plan_growth_of_mounted(desired: Desired, image: Image, mount: Mount | None) -> Iterator[Step[State]]:
+    size = max(image.size, desired.size)
+    if image.size < desired.size:
+        yield GrowImage(desired.image, desired.size, desired.preallocate)
+    if (mount.size if mount else image.size // SECTOR * SECTOR) < size // SECTOR * SECTOR:
+        yield GrowDevice(desired.data_root)
+    if image.size < desired.size or not image.full:
+        yield GrowMounted(desired.data_root, image.content)
 
 
 def _facts(desired: Desired, choice: Choice, state: State, roots: Roots) -> tuple[dict[str, Any], list[str]]:

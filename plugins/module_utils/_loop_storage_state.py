@@ -14,9 +14,10 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _file_lock, _filesystem, _loop_device, _mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._loop_device import FileId
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 BLANK = "nothing"
-UNKNOWN = "unknown data"
+NO_FILE = "no regular file"
 
 # What a storage driver's data looks like in a data root: a directory that is not empty. The engine's own drivers
 # first, then the containerd image store's (Docker 29's default), under dockerd's own containerd or one by itself.
@@ -60,7 +61,8 @@ class DataRoot:
 @dataclass(frozen=True)
 class Image:
     """The image file. ``content`` is its file system, or what it holds instead of one; ``full`` says whether the
-    file system takes all of it, ``locked`` whether another container uses it. ``size`` is in bytes.
+    file system takes all of it, ``locked`` whether another container uses it, ``half_grown`` whether a run died while
+    the file system grew. ``size`` is in bytes.
     """
 
     size: int
@@ -68,6 +70,7 @@ class Image:
     clean: bool = True
     full: bool = True
     locked: bool = False
+    half_grown: bool = False
 
     @property
     def has_filesystem(self) -> bool:
@@ -119,21 +122,31 @@ def undo(image: Path) -> Path:
     return image.with_name(image.name + ".undo")
 
 
-def inspect(data_root: Path, image: Path, roots: Roots) -> State:
-    """Read the state; no process is started."""
+def growing(image: Path) -> Path:
+    """The same for a growth; while it is there, that is unfinished."""
+    return image.with_name(image.name + ".growing")
+
+
+def inspect(data_root: Path, image: Path, roots: Roots, runner: Runner) -> State:
+    """Read the state. No process is started, unless the image holds what has to be given a name for an error."""
     capabilities = _capabilities(roots.proc)
     status = _status(image)
     mount = _mount(data_root, status, roots)
     return State(
         data_root=_data_root(data_root, roots, mounted=mount is not None),
-        image=_image(image, status, data_root, mount) if status else None,
-        leftovers=tuple(str(path) for path in (making(image), undo(image)) if path.exists()),
+        image=_image(image, status, data_root, mount, runner) if status else None,
+        leftovers=_leftovers(image, image_is_there=status is not None),
         mount=mount,
         may_mount=bool(capabilities >> _CAP_SYS_ADMIN & 1),
         may_grow_mounted_ext4=bool(capabilities >> _CAP_SYS_RESOURCE & 1),
         has_xfs_quota=_filesystem.has_xfs_quota(roots.proc),
         has_aufs="aufs" in (roots.proc / "filesystems").read_text().split(),
     )
+
+
+def _leftovers(image: Path, *, image_is_there: bool) -> tuple[str, ...]:
+    useless = (making(image), undo(image), *(() if image_is_there else (growing(image),)))
+    return tuple(str(path) for path in useless if path.exists())
 
 
 def _capabilities(proc: Path) -> int:
@@ -185,12 +198,14 @@ def _is_filled(path: Path) -> bool:
         return False
 
 
-def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | None) -> Image:
+def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | None, runner: Runner) -> Image:
     if not stat.S_ISREG(status.st_mode):
-        return Image(status.st_size, "no regular file")
+        return Image(status.st_size, NO_FILE)
     superblock = _filesystem.superblock_of(Path(mount.device) if mount else path)
     if superblock is None:
-        return Image(status.st_size, UNKNOWN if _has_bytes(path) else BLANK, locked=_file_lock.is_locked(path))
+        return Image(
+            status.st_size, _signature(path, runner) if _has_bytes(path) else BLANK, locked=_file_lock.is_locked(path)
+        )
     if mount:
         size = _filesystem.KINDS[superblock.fstype].mounted_size(str(data_root), Path(mount.device))
         full = status.st_size - size < superblock.slack
@@ -201,7 +216,14 @@ def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | N
         clean=superblock.clean,
         full=superblock.fills(status.st_size),
         locked=_file_lock.is_locked(path),
+        half_grown=growing(path).exists(),
     )
+
+
+def _signature(path: Path, runner: Runner) -> str:
+    """Of a file system or partition table that we do not make; blkid(8) answers 2 for none and 8 for several."""
+    said = runner.run("blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", str(path), ok=(0, 2, 8))
+    return said.stdout.strip() or "unknown data"
 
 
 def _has_bytes(path: Path) -> bool:

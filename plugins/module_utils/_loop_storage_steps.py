@@ -23,6 +23,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_state imp
     Image,
     Mount,
     State,
+    growing,
     making,
     undo,
 )
@@ -42,6 +43,10 @@ def _present(thing: T | None) -> T:
     """What a step's plan has found, or made by an earlier step."""
     assert thing is not None
     return thing
+
+
+def _mount_on(data_root: Path) -> _mountinfo.MountPoint:
+    return _present(_mountinfo.mounted_at(_mountinfo.of_this_process(), str(data_root)))
 
 
 @contextmanager
@@ -118,8 +123,9 @@ class RemoveLeftovers(Step[State]):
     def do(self, runner: Runner) -> None:
         with suppress(FileNotFoundError), _locked_image(making(self.image)):
             making(self.image).unlink()
-        with suppress(FileNotFoundError), _locked_image(self.image):
-            undo(self.image).unlink()
+        undo(self.image).unlink(missing_ok=True)
+        if not self.image.exists():
+            growing(self.image).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -205,8 +211,28 @@ class GrowImage(Step[State]):
 
 
 @dataclass(frozen=True)
+class TakeBackGrowth(Step[State]):
+    """Of an unmounted ext4: resize2fs is not made to be killed."""
+
+    image: Path
+
+    def __str__(self) -> str:
+        return f"take back the interrupted growth of the file system in {self.image}"
+
+    def effect(self, state: State) -> State:
+        return replace(state, image=replace(_present(state.image), half_grown=False, full=False))
+
+    def do(self, runner: Runner) -> None:
+        with _locked_image(self.image) as file:
+            _filesystem.EXT4.take_back(runner, self.image, growing(self.image))
+            os.fsync(file)
+            growing(self.image).unlink()
+
+
+@dataclass(frozen=True)
 class RepairImage(Step[State]):
     image: Path
+    thorough: bool
 
     def __str__(self) -> str:
         return f"check the file system in {self.image}"
@@ -216,7 +242,7 @@ class RepairImage(Step[State]):
 
     def do(self, runner: Runner) -> None:
         with _locked_image(self.image):
-            _filesystem.EXT4.repair(runner, self.image, undo(self.image))
+            _filesystem.EXT4.repair(runner, self.image, undo(self.image), thorough=self.thorough)
 
 
 @dataclass(frozen=True)
@@ -227,11 +253,13 @@ class GrowUnmounted(Step[State]):
         return f"grow the file system in {self.image}"
 
     def effect(self, state: State) -> State:
-        return replace(state, image=replace(_present(state.image), clean=True, full=True))
+        return replace(state, image=replace(_present(state.image), full=True))
 
     def do(self, runner: Runner) -> None:
-        with _locked_image(self.image):
-            _filesystem.EXT4.grow_unmounted(runner, self.image, undo(self.image))
+        with _locked_image(self.image) as file:
+            _filesystem.EXT4.grow_unmounted(runner, self.image, growing(self.image))
+            os.fsync(file)
+            growing(self.image).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -270,17 +298,17 @@ class MountImage(Step[State]):
 
 @dataclass(frozen=True)
 class GrowDevice(Step[State]):
-    device: str
+    data_root: Path
 
     def __str__(self) -> str:
-        return f"let {self.device} be as large as its image"
+        return f"let the loop device on {self.data_root} be as large as its image"
 
     def effect(self, state: State) -> State:
         size = _present(state.image).size // SECTOR * SECTOR
         return replace(state, mount=replace(_present(state.mount), size=size))
 
     def do(self, runner: Runner) -> None:
-        _loop_device.set_capacity(int(self.device.removeprefix("/dev/loop")))
+        _loop_device.set_capacity(_mount_on(self.data_root).device[1])
 
 
 @dataclass(frozen=True)
@@ -295,8 +323,7 @@ class GrowMounted(Step[State]):
         return replace(state, image=replace(_present(state.image), full=True))
 
     def do(self, runner: Runner) -> None:
-        mount = _present(_mountinfo.mounted_at(_mountinfo.of_this_process(), str(self.data_root)))
-        _filesystem.KINDS[self.fstype].grow_mounted(runner, mount)
+        _filesystem.KINDS[self.fstype].grow_mounted(runner, _mount_on(self.data_root))
 
 
 @dataclass(frozen=True)
@@ -356,7 +383,10 @@ class Unmount(Step[State]):
         return replace(state, mount=None)
 
     def do(self, runner: Runner) -> None:
-        runner.run("umount", str(self.data_root))
+        try:
+            runner.run("umount", str(self.data_root))
+        except DindError as error:
+            raise DindError(error.cause, cure="stop the engine and whatever else uses it first") from None
 
 
 @dataclass(frozen=True)
@@ -372,3 +402,4 @@ class RemoveImage(Step[State]):
     def do(self, runner: Runner) -> None:
         with _locked_image(self.image):
             self.image.unlink()
+            growing(self.image).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import check_size
 from ansible_collections.mesos.dind.plugins.module_utils._settings import AGENTS, SettingError, Settings
 
 # include/uapi/linux/capability.h
@@ -72,6 +73,14 @@ def require_own_processes(proc: Path = Path("/proc")) -> None:
             step="preflight",
             cure="start it without --pid=host",
         )
+
+
+def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raises SettingError for a loop image that is too small for its file system."""
+    try:
+        check_size(settings.role_variables["storage_size"], settings.role_variables["storage_fstype"])
+    except DindError as error:
+        raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
 
 
 def require_range(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0), or at your option
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 
 from __future__ import annotations
 
@@ -57,6 +58,13 @@ options:
     type: str
     choices: [outer, bridge]
     default: outer
+  data_root:
+    description:
+      - The engine's data root. C(dockerd) keeps a record of its bridge there, and at its start first gives the bridge
+        the address of that record, taking away the one that is there and with it the machine's routes. A record of
+        another address is made harmless here; only one word of it is changed.
+    type: path
+    default: /var/lib/docker
   mtu:
     description: MTU of the bridge. By default the uplink's, which it cannot exceed.
     type: int
@@ -184,6 +192,11 @@ mode:
   returned: success
   type: str
   sample: bridge
+masquerade:
+  description:
+    - Whether C(dockerd) may masquerade (C(--ip-masq)). Not with proxy ARP, where inner containers keep their addresses.
+  returned: success
+  type: bool
 bridge_nf:
   description:
     - Whether bridged frames pass the FORWARD chain of iptables (V(net.bridge.bridge-nf-call-iptables) is on). The
@@ -207,6 +220,7 @@ def main() -> None:
             "size": {"type": "int"},
             "peers": {"type": "list", "elements": "str", "default": []},
             "gateway": {"type": "str", "choices": ["outer", "bridge"], "default": "outer"},
+            "data_root": {"type": "path", "default": "/var/lib/docker"},
             "mtu": {"type": "int"},
             "ipv6_range": {"type": "str", "default": ""},
             "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},

@@ -64,9 +64,7 @@ class Namespace:
         return subprocess.Popen(argv, preexec_fn=self.enter, text=True, **kwargs)  # noqa: PLW1509 - no threads here
 
     def run(self, *argv: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            argv, preexec_fn=self.enter, text=True, capture_output=True, check=False, input=stdin
-        )
+        done = subprocess.run(argv, preexec_fn=self.enter, text=True, capture_output=True, check=False, input=stdin)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(argv)}: status {done.returncode}: {done.stderr or done.stdout}")
         return done

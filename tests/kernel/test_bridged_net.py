@@ -10,6 +10,9 @@ import os
 import re
 import signal
 import socket
+import struct
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +20,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import netaddr  # noqa: F401 - once here, and not in every child
 import pytest
 from network_fixtures import Namespace, bridge, namespace, veth
 
@@ -213,6 +217,7 @@ def test_the_result_says_what_the_engine_needs(bench):
         "mtu": 1500,
         "mac": mac,
         "mode": "bridge",
+        "masquerade": True,
         "bridge_nf": facts["bridge_nf"],
     }
     assert agent.converge(offset="0.0.1.0", gateway="bridge").facts["gateway"] == ""
@@ -345,11 +350,39 @@ def test_ipv6_both_ways(bench):
     assert connects(agent.namespace, inner, "fd00:17::1:2") == "fd00:17::2"
 
 
-def test_router_advertisements_count_on_the_bridge_although_it_forwards(bench):
+def advertise_router(host: Namespace, device: str) -> None:
+    """A router's advertisement (RFC 4861, 4.2) of itself and of the prefix fd00:17::/64."""
+    prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 7200, 3600, 0, socket.inet_pton(socket.AF_INET6, "fd00:17::"))
+    message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix
+    with host.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        index = host.show("link", "show", "dev", device)[0]["ifindex"]
+        link.sendto(message, ("ff02::1", 0, 0, index))
+
+
+def test_what_a_router_advertised_lasts_on_the_bridge(bench):
+    """dockerd switches advertisements off on its bridge, and forwarding would do so as well (moby#43466)."""
     agent = bench.agent("172.17.0.2/16")
+    with agent.namespace.popen("ip", "-6", "monitor", "route", stdout=subprocess.PIPE) as monitor:
+        advertise_router(bench.host, "outer")
+        assert monitor.stdout is not None
+        next(line for line in monitor.stdout if "default" in line)
+        monitor.terminate()
+    before = agent.namespace.show("-6", "route", "show", "default")[0]
+    learnt = agent.namespace.addresses("eth0")[-1]
+    assert (before["protocol"], "expires" in before, learnt[:8]) == ("ra", True, "fd00:17:")
+    outcome = agent.converge(offset="0.0.1.0")
+    assert learnt in outcome.warnings[0]
+    agent.namespace.sysctl("ipv6/conf/docker0/accept_ra", "0")
     agent.namespace.sysctl("ipv6/conf/all/forwarding", "1")
-    agent.converge(offset="0.0.1.0")
-    assert agent.namespace.sysctl("ipv6/conf/docker0/accept_ra") == "2"
+    after = agent.namespace.show("-6", "route", "show", "default")[0]
+    assert (after["gateway"], after["dev"], "expires" in after) == (before["gateway"], "docker0", False)
+    assert learnt in agent.namespace.addresses("docker0")
+    assert agent.converge(offset="0.0.1.0").actions == []
+    agent.converge(state="absent")
+    restored = agent.namespace.show("-6", "route", "show", "default")[0]
+    assert (restored["gateway"], restored["dev"], "expires" in restored) == (before["gateway"], "eth0", True)
 
 
 def test_without_ipv6_on_the_uplink_there_is_none_on_the_bridge(bench):
@@ -454,8 +487,9 @@ def _do(steps: Sequence[Step[Any]]) -> None:
 
 
 @pytest.fixture
-def rich(bench):
+def rich(bench, monkeypatch):
     """Makes agents that carry all that an uplink may carry, one after another with the same addresses."""
+    monkeypatch.setattr(_bridged_net, "SURVEY_SECONDS", 0.0)  # nobody is there to answer
 
     def make() -> Agent:
         agent = bench.agent("172.17.0.2/16", "fd00:17::2/64", mac="02:42:ac:11:00:02")
@@ -706,4 +740,107 @@ def test_hangup_and_terminate_wait_until_all_is_done(bench):
     message, told = agent.namespace.call(run)
     assert "did not answer" in message
     assert told == [signal.SIGHUP, signal.SIGTERM]
+    assert agent.snapshot() == before
+
+
+def lock(bench: Bench, agent: Agent, port: str) -> None:
+    """Have the host drop what comes from the agent's port with another MAC than the agent's, as clouds do."""
+    mac = agent.namespace.show("link", "show", "dev", "eth0")[0]["address"]
+    bench.host.run("bridge", "fdb", "replace", mac, "dev", port, "master", "static")
+    bench.host.run("bridge", "link", "set", "dev", port, "locked", "on", "learning", "off")
+
+
+def serve(bench: Bench, agent: Agent, **params: Any) -> Namespace:
+    """Arrange the agent with proxy ARP, and a container as the engine would make it then."""
+    facts = agent.converge(**params).facts
+    assert facts["mode"] == "proxy_arp"
+    bridge(agent.namespace, "docker0")
+    agent.namespace.ip(f"address add {facts['bip']} dev docker0")
+    gateway, _, prefix = facts["bip"].partition("/")
+    return bench.inner(agent, f"{gateway[:-1]}2/{prefix}", gateway=gateway)
+
+
+def test_a_port_that_drops_foreign_macs_is_served_by_proxy_arp_both_ways(bench):
+    agents = [bench.agent("172.17.0.2/16"), bench.agent("172.17.0.3/16")]
+    before = [agent.snapshot() for agent in agents]
+    for number, agent in enumerate(agents, 1):
+        lock(bench, agent, f"port{number}")
+        agent.namespace.sysctl("ipv4/ip_forward", "0")
+    one, other = (serve(bench, agent, offset="auto") for agent in agents)
+    everyone = {"172.17.2.2": one, "172.17.3.2": other, GATEWAY: bench.host}
+    for (source, client), (target, server) in permutations(everyone.items(), 2):
+        assert client.pings(target), f"{source} -> {target}"
+        assert connects(client, server, target) == source
+    assert agents[0].converge(offset="auto").actions == []
+    for agent, untouched in zip(agents, before, strict=True):
+        agent.converge(state="absent")
+        agent.namespace.ip("link delete dev docker0")
+        assert agent.namespace.sysctl("ipv4/ip_forward") == "0"
+        assert agent.namespace.sysctl("ipv4/conf/eth0/proxy_arp") == "0"
+        assert "bridged_net" not in agent.namespace.run("iptables", "-S").stdout
+        assert addresses_of(agent.snapshot(), "eth0") == addresses_of(untouched, "eth0")
+
+
+def test_a_macvlan_uplink_is_served_by_proxy_arp(bench):
+    agent = bench.agent(uplink="parent", routes=())
+    agent.namespace.ip(
+        "link add link parent name eth0 type macvlan mode bridge",
+        "link set dev eth0 up",
+        "address add 172.17.0.2/16 dev eth0",
+        f"route add default via {GATEWAY}",
+    )
+    inner = serve(bench, agent, offset="auto")
+    assert connects(inner, bench.host, GATEWAY) == "172.17.2.2"
+    assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
+
+
+def test_what_the_engine_drops_by_default_is_let_through_to_the_range(bench):
+    agent = bench.agent("172.17.0.2/16")
+    inner = serve(bench, agent, offset="auto", mode="proxy_arp")
+    for rule in ("-P FORWARD DROP", "-A FORWARD -j DOCKER-USER", "-A FORWARD -i docker0 ! -o docker0 -j ACCEPT"):
+        agent.namespace.run("iptables", "-w", *rule.split())
+    assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
+
+
+def test_twelve_agents_at_once_are_disjoint_and_reach_each_other(bench):
+    agents = [bench.agent(f"172.17.0.{n}/16") for n in range(2, 14)]
+    ranges = [agent.converge(offset="auto").facts["fixed_cidr"] for agent in agents]
+    assert ranges == [f"172.17.{n}.0/24" for n in range(2, 14)]
+    inners = [bench.inner(agent, f"172.17.{n}.2/16") for n, agent in enumerate(agents, 2)]
+    for n in range(2, 14):
+        following = 2 + (n - 1) % 12
+        assert connects(inners[n - 2], inners[following - 2], f"172.17.{following}.2") == f"172.17.{n}.2"
+
+
+def test_dockerds_record_of_another_address_is_laid_to_rest(bench, tmp_path):
+    record = {"AddressIPv4": "172.17.0.9/16", "BridgeName": "docker0", "DefaultBridge": True, "InhibitIPv4": False}
+    store = tmp_path / "data" / "network/files/local-kv.db"
+    store.parent.mkdir(parents=True)
+    store.write_text(json.dumps(record, separators=(",", ":")))
+    agent = bench.agent("172.17.0.2/16")
+    agent.converge(offset="0.0.1.0", data_root=str(tmp_path / "data"))
+    assert json.loads(store.read_text()) == {**record, "InhibitIPv4": True}
+    assert agent.converge(offset="0.0.1.0", data_root=str(tmp_path / "data")).actions == []
+
+
+def test_the_module_by_ansible(bench):
+    """Check mode with diff, a run, another run, and absent, in one container's worth of namespaces."""
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    ansible = f"{Path(sys.executable).parent / 'ansible'} localhost -m mesos.dind.bridged_net"
+    ansible += f" -e ansible_python_interpreter={sys.executable}"
+    runs = ("--check --diff -a offset=auto", "--diff -a offset=auto", "-a offset=auto", "-a state=absent")
+    script = "mount -t tmpfs none /run\n" + "".join(f"{ansible} {run} && echo END\n" for run in runs)
+    collections = Path(__file__).parents[2] / ".cache" / "collections"
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"}
+    with agent.namespace.popen("unshare", "-m", "sh", "-ec", script, stdout=subprocess.PIPE, env=environment) as shell:
+        said = shell.communicate()[0]
+    assert shell.returncode == 0, said
+    texts = [text[text.index("=> {") + 3 :] for text in said.split("END\n")[:-1]]
+    check, done, again, absent = (json.loads(text) for text in texts)
+    assert check["changed"] is done["changed"] is absent["changed"] is True
+    assert again["changed"] is False
+    assert check["actions"] == done["actions"]
+    assert done["fixed_cidr"] == again["fixed_cidr"] == "172.17.2.0/24"
+    assert said.count('"kind": "bridge"') == 2  # once in each diff
     assert agent.snapshot() == before

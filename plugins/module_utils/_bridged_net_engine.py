@@ -1,0 +1,82 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""dockerd's own record of its default bridge, which outlives the container in the data root.
+
+At its start dockerd first gives docker0 the address of that record, whatever `--bip` says, by taking away the one that
+is there; only then does it drop the record and follow `--bip` (moby, libnetwork/drivers/bridge: populateNetworks,
+setupBridgeIPv4). On a bridge with an uplink this means the machine's routes are lost and another machine's address is
+held for a moment. A record that says InhibitIPv4 leaves the addresses alone. The file is a bbolt database, whose data
+pages have no checksum, so this one word is changed in place, at the same length.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+STORE = "network/files/local-kv.db"
+OBJECT = re.compile(rb"\{[^{}]*\}")
+ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
+
+
+def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
+    """The addresses that dockerd's next start would give ``bridge`` from its record.
+
+    None while dockerd runs and so has the file locked: it has read its record then.
+    """
+    return tuple(address for _, address in _acting(_unlocked(data_root / STORE), bridge))
+
+
+def _unlocked(path: Path) -> bytes:
+    try:
+        with path.open("rb") as store:
+            fcntl.flock(store, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return store.read()
+    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
+        return b""
+
+
+def _acting(content: bytes, bridge: str) -> Iterator[tuple[int, str]]:
+    """Where a record of ``bridge`` says that addresses are to be set, and which."""
+    for found in OBJECT.finditer(content):
+        where = found[0].find(ACTS)
+        if where < 0:
+            continue
+        try:
+            record = json.loads(found[0])
+        except ValueError:
+            continue
+        if record.get("BridgeName") == bridge and record.get("DefaultBridge"):
+            yield found.start() + where, str(record.get("AddressIPv4", ""))
+
+
+@dataclass(frozen=True)
+class Disarm(Step[State]):
+    """Let dockerd's records of other addresses than ``bip`` rest."""
+
+    data_root: Path
+    bridge: str
+    bip: str
+
+    def __str__(self) -> str:
+        return f"keep dockerd from giving {self.bridge} an address of an earlier boot"
+
+    def effect(self, state: State) -> State:
+        return replace(state, engine_addresses=tuple(a for a in state.engine_addresses if a == self.bip))
+
+    def do(self, runner: Runner) -> None:
+        with (self.data_root / STORE).open("r+b") as store:
+            fcntl.flock(store, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for offset, address in _acting(store.read(), self.bridge):
+                if address != self.bip:
+                    os.pwrite(store.fileno(), RESTS, offset)
+            os.fsync(store.fileno())

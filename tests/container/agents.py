@@ -1,0 +1,106 @@
+"""An agent container, as the tests of this folder see it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+
+# Seconds. A boot takes two to four on two cores; this is only where a test gives up.
+BOOT_LIMIT = 90
+
+
+class Agent:
+    """One agent container."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def await_line(self, text: str) -> None:
+        """Follow the log until a line has ``text`` in it; fail when the container ends before."""
+        seen: list[str] = []
+        with contextlib.closing(self.container.logs(stream=True, follow=True)) as stream:
+            # The stream blocks; closing it from outside is what ends a wait that has lasted too long.
+            alarm = threading.Timer(BOOT_LIMIT, self.container.kill)
+            alarm.start()
+            try:
+                for line in lines(stream):
+                    seen.append(line)
+                    if text in line:
+                        return
+            finally:
+                alarm.cancel()
+        pytest.fail(f"the container ended and never said {text!r}:\n" + "\n".join(seen))
+
+    def await_boot(self) -> Agent:
+        self.await_line("handing over to")
+        # The line is written just before the exec, the marker too: health asks for both the engine and the agent.
+        while self.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code:
+            pass  # an exec in a container that has ended raises
+        return self
+
+    def exec(self, *argv: str) -> Any:
+        return self.container.exec_run(list(argv))
+
+    def run(self, *argv: str) -> str:
+        """The output of a command in the container, which must succeed."""
+        code, output = self.exec(*argv)
+        text: str = output.decode(errors="replace")
+        assert code == 0, f"{argv} ended with {code}: {text}"
+        return text
+
+    def inner(self, *argv: str) -> str:
+        """A docker command of the inner engine."""
+        return self.run("docker", *argv).strip()
+
+    def load(self, archive: bytes) -> None:
+        """Load a saved image into the inner engine."""
+        assert self.container.put_archive("/tmp", tar_of("task.tar", archive))
+        self.inner("load", "--quiet", "--input", "/tmp/task.tar")
+
+    def read(self, path: str) -> str:
+        return self.run("cat", path)
+
+    def wait(self) -> int:
+        status: int = self.container.wait(timeout=BOOT_LIMIT)["StatusCode"]
+        return status
+
+    def logs(self) -> str:
+        text: str = self.container.logs().decode(errors="replace")
+        return text
+
+    def stderr(self) -> list[str]:
+        return self.container.logs(stdout=False).decode(errors="replace").splitlines()
+
+    @property
+    def address(self) -> str:
+        self.container.reload()
+        networks = self.container.attrs["NetworkSettings"]["Networks"]
+        (only,) = networks.values()
+        return str(only["IPAddress"])
+
+
+def lines(stream: Any) -> Iterator[str]:
+    rest = b""
+    for chunk in stream:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+
+
+def tar_of(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+Start = Callable[..., Agent]

@@ -1,0 +1,127 @@
+"""Agent containers of the real image in a real engine, for the tests of this folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import netaddr
+import pytest
+from agents import BOOT_LIMIT, Agent, Start
+from docker.models.networks import Network
+
+IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
+TASK_IMAGE = "mesos-dind-task:latest"
+STANDIN = Path(__file__).parents[1] / "standin/mesos-agent"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The outer engine. What this session made, by its label, is gone afterwards, also after a test that died."""
+    client = docker.from_env(timeout=BOOT_LIMIT)
+    client.ping()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def label() -> str:
+    return f"mesos.dind.test={uuid.uuid4()}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_up(engine: docker.DockerClient, label: str) -> Iterator[None]:
+    yield
+    for container in engine.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True, v=True)
+    for network in engine.networks.list(filters={"label": label}):
+        network.remove()
+    for volume in engine.volumes.list(filters={"label": label}):
+        volume.remove()
+
+
+@pytest.fixture(scope="session")
+def start_any(engine: docker.DockerClient, label: str) -> Start:
+    def start(
+        *command: str,
+        env: dict[str, str] | None = None,
+        privileged: bool = True,
+        standin: bool = True,
+        volumes: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Agent:
+        binds = {name: {"bind": target, "mode": "rw"} for name, target in (volumes or {}).items()}
+        if standin:
+            binds[str(STANDIN)] = {"bind": "/usr/sbin/mesos-agent", "mode": "ro"}
+        key, _, value = label.partition("=")
+        container = engine.containers.run(
+            options.pop("image", IMAGE),
+            list(command) or None,
+            detach=True,
+            privileged=privileged,
+            environment=env or {},
+            volumes=binds,
+            labels={key: value},
+            **options,
+        )
+        return Agent(container)
+
+    return start
+
+
+@pytest.fixture
+def start(start_any: Start) -> Iterator[Start]:
+    """Starts agents that are gone, with their anonymous volumes, when the test is over."""
+    made: list[Agent] = []
+
+    def start(*command: str, **options: Any) -> Agent:
+        agent = start_any(*command, **options)
+        made.append(agent)
+        return agent
+
+    yield start
+    for agent in made:
+        with contextlib.suppress(docker.errors.NotFound):
+            agent.container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def volume(engine: docker.DockerClient, label: str) -> Iterator[str]:
+    """A named volume on the outer engine. On it overlay works, so that no loop image is needed."""
+    key, _, value = label.partition("=")
+    made = engine.volumes.create(labels={key: value})
+    yield str(made.name)
+    with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
+        made.remove(force=True)
+
+
+@pytest.fixture(scope="session")
+def task_archive(engine: docker.DockerClient) -> bytes:
+    """The tiny image of inner containers, as ``docker save`` gives it."""
+    return b"".join(engine.images.get(TASK_IMAGE).save(named=True))
+
+
+@pytest.fixture(scope="session")
+def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
+    """The subnet of the outer engine's default bridge."""
+    config = engine.networks.get("bridge").attrs["IPAM"]["Config"]
+    return netaddr.IPNetwork(config[0]["Subnet"])
+
+
+@pytest.fixture
+def user_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
+    """A user-defined network whose agents get their addresses from the first /24 of a /16."""
+    key, _, value = label.partition("=")
+    pool = docker.types.IPAMPool(subnet="10.213.0.0/16", iprange="10.213.0.0/24", gateway="10.213.0.1")
+    made = engine.networks.create(
+        f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
+        ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+        labels={key: value},
+    )
+    yield made
+    made.remove()

@@ -1,0 +1,205 @@
+"""The main road: a container boots, the engine answers, and the process that was Ansible is the agent."""
+
+from __future__ import annotations
+
+import json
+
+import docker
+import netaddr
+import pytest
+from agents import Agent, Start
+
+
+@pytest.fixture(scope="module")
+def agent(start_any: Start) -> Agent:
+    """A stand-in agent in default mode, on the loop image, with what a user sets beside it."""
+    return start_any(
+        env={
+            "MESOS_MASTER": "zk://10.0.0.1:2181/mesos",
+            "MESOS_RESOURCES": "cpus:4;mem:1280;disk:25600;ports:[21000-21099]",
+            "MESOS_ATTRIBUTES": "note:spaces and $dollars 'quotes' \"too\" %s {{ braces }} ü",
+            "LOG": "file",
+        },
+        working_dir="/var/tmp",
+    ).await_boot()
+
+
+@pytest.fixture(scope="module")
+def environ(agent: Agent) -> dict[str, str]:
+    entries = agent.read("/run/standin/environ").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def test_the_engine_answers_on_overlay2_over_a_loop_image(agent: Agent) -> None:
+    info = json.loads(agent.inner("info", "--format", "json"))
+    assert info["Driver"] == "overlay2"
+    assert info["DockerRootDir"] == "/var/lib/docker"
+    assert info["Warnings"] in (None, [])
+    device, kind = agent.run("findmnt", "--noheadings", "--output", "SOURCE,FSTYPE", "/var/lib/docker").split()
+    assert device.startswith("/dev/loop")
+    assert kind == "ext4"
+
+
+def test_the_agent_is_the_process_that_was_ansible(agent: Agent) -> None:
+    pid = agent.read("/run/standin/pid").strip()
+    assert pid != "1"
+    assert pid == agent.read("/run/mesos-dind/agent.pid").strip()
+
+
+def test_no_ansible_or_python_is_left(agent: Agent) -> None:
+    commands = agent.run("ps", "-e", "-o", "comm=,args=")
+    assert "dockerd" in commands
+    assert "python" not in commands
+    assert "ansible" not in commands
+
+
+def test_what_the_user_set_reaches_the_agent_byte_for_byte(agent: Agent, environ: dict[str, str]) -> None:
+    assert environ["MESOS_MASTER"] == "zk://10.0.0.1:2181/mesos"
+    assert environ["MESOS_RESOURCES"] == "cpus:4;mem:1280;disk:25600;ports:[21000-21099]"
+    assert environ["MESOS_ATTRIBUTES"] == "note:spaces and $dollars 'quotes' \"too\" %s {{ braces }} ü"
+
+
+def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dict[str, str]) -> None:
+    given = agent.run("sh", "-c", "tr '\\0' '\\n' </proc/1/environ").splitlines()
+    added = set(environ) - {entry.partition("=")[0] for entry in given}
+    assert added == {"MESOS_CONTAINERIZERS", "MESOS_SYSTEMD_ENABLE_SUPPORT", "MESOS_WORK_DIR", "DOCKER_API_VERSION"}
+    assert environ["MESOS_CONTAINERIZERS"] == "docker,mesos"
+    assert environ["DOCKER_API_VERSION"] == "1.44"
+
+
+def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
+    """Working folder, descriptors, no signal ignored or blocked (Python ignores PIPE and XFSZ)."""
+    assert agent.read("/run/standin/cwd").strip() == "/var/tmp"
+    descriptors = dict(line.split(" ", 1) for line in agent.read("/run/standin/descriptors").splitlines())
+    assert set(descriptors) == {"0", "1", "2"}
+    assert descriptors["0"] == "/dev/null"
+    status = dict(line.split(":", 1) for line in agent.read("/run/standin/status").splitlines())
+    assert int(status["SigIgn"], 16) == 0
+    assert int(status["SigBlk"], 16) == 0
+
+
+def test_a_second_run_changes_nothing(agent: Agent) -> None:
+    before = (agent.run("cat", "/proc/self/mountinfo").count("\n"), agent.run("ip", "-o", "address"))
+    recap = agent.run("mesos-dind", "converge").splitlines()[-2]
+    assert "changed=0" in recap
+    assert "failed=0" in recap
+    after = (agent.run("cat", "/proc/self/mountinfo").count("\n"), agent.run("ip", "-o", "address"))
+    assert before == after
+
+
+def test_check_mode_predicts_what_a_run_does(agent: Agent) -> None:
+    agent.run("sed", "-i", "s/warn/error/", "/run/mesos-dind/daemon.json")
+    predicted = agent.run("mesos-dind", "converge", "--check", "--diff")
+    assert "changed=1" in predicted
+    assert '-         "log-level": "error"' in predicted.replace("\\", "") or "log-level" in predicted
+    assert "error" in agent.read("/run/mesos-dind/daemon.json")
+    assert "changed=1" in agent.run("mesos-dind", "converge")
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_the_log_is_a_dozen_lines_with_the_time_of_each_step(agent: Agent) -> None:
+    lines = [line for line in agent.stderr() if line.startswith("mesos-dind: ")]
+    assert 6 <= len(lines) <= 12
+    steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
+    assert [step["step"] for step in steps] == ["ansible", "cgroups", "storage", "network", "engine", "agent"]
+    assert all(step["seconds"] > 0 for step in steps)
+
+
+def test_the_engine_logs_to_a_file_where_told(agent: Agent) -> None:
+    assert agent.read("/run/mesos-dind/log").strip() == "file"
+    assert "level=" not in agent.logs()
+    agent.run("test", "-e", "/var/log/mesos-dind/dockerd/current")
+
+
+def test_healthy_means_engine_and_agent(agent: Agent) -> None:
+    assert "answers" in agent.run("mesos-dind", "health")
+    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    try:
+        assert agent.exec("mesos-dind", "health").exit_code == 1
+    finally:
+        agent.run("s6-svc", "-wu", "-u", "/etc/mesos-dind/services/dockerd")
+
+
+def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:
+    code, output = agent.exec("mesos-dind", "boot", "--", "true")
+    assert code == 64
+    assert b"mesos-dind converge" in output
+
+
+def test_the_inner_network_meets_no_outer_route(agent: Agent, outer_network: netaddr.IPNetwork) -> None:
+    (config,) = json.loads(agent.inner("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
+    assert not set(netaddr.IPSet([config["Subnet"]])) & set(netaddr.IPSet([outer_network]))
+
+
+def test_any_command_can_take_the_agents_place(start: Start, volume: str) -> None:
+    agent = start("sh", "-c", "docker info --format {{.Driver}}; exit 7", volumes={volume: "/var/lib/docker"})
+    assert agent.wait() == 7
+    assert agent.container.logs(stderr=False).decode().split() == ["overlay2"]
+
+
+def test_overlay_is_used_where_it_works(start: Start, volume: str) -> None:
+    agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
+    assert agent.inner("info", "--format", "{{.Driver}}") == "overlay2"
+    sources = agent.run("findmnt", "--noheadings", "--output", "SOURCE", "/var/lib/docker")
+    assert "loop" not in sources
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_standard_input_reaches_the_command(engine: docker.DockerClient, start: Start, volume: str) -> None:
+    agent = start("cat", stdin_open=True, volumes={volume: "/var/lib/docker"})
+    stream = agent.container.attach_socket(params={"stdin": 1, "stream": 1})
+    agent.await_boot()
+    stream._sock.sendall(b"through the whole boot\n")
+    agent.await_line("through the whole boot")
+    stream.close()
+
+
+def test_a_terminal_works(start: Start, volume: str) -> None:
+    """The command has the terminal as its controlling one, in the foreground."""
+    agent = start("sh", "-c", "stty size && echo into-tty >/dev/tty && ps -o stat= -p $$", tty=True,
+                  volumes={volume: "/var/lib/docker"})  # fmt: skip
+    assert agent.wait() == 0
+    *_, tty, state = agent.logs().split()
+    assert tty == "into-tty"
+    assert "+" in state
+
+
+def test_daemon_args_are_words_and_never_shell(start: Start, volume: str) -> None:
+    agent = start(
+        "sleep", "1000",
+        env={"DOCKER_DAEMON_ARGS": "--label 'note=$(touch /pwned); a b' --insecure-registry=example.com:5000 -D"},
+        volumes={volume: "/var/lib/docker"},
+    ).await_boot()  # fmt: skip
+    info = json.loads(agent.inner("info", "--format", "json"))
+    assert info["Labels"] == ["note=$(touch /pwned); a b"]
+    assert "example.com:5000" in info["RegistryConfig"]["IndexConfigs"]
+    assert info["Debug"]
+    assert agent.exec("test", "-e", "/pwned").exit_code == 1
+
+
+def test_a_users_daemon_json_is_merged(start: Start, volume: str) -> None:
+    write = """mkdir -p /etc/docker && echo '{"labels": ["a=b"]}' >/etc/docker/daemon.json"""
+    script = f"{write} && exec mesos-dind boot -- sleep 1000"
+    agent = start("-c", script, entrypoint="sh", volumes={volume: "/var/lib/docker"}).await_boot()
+    assert json.loads(agent.inner("info", "--format", "json"))["Labels"] == ["a=b"]
+
+
+def test_nothing_that_a_user_gives_is_a_template(start: Start, volume: str) -> None:
+    evil = "{{ lookup('ansible.builtin.pipe', 'touch /pwned') }}"
+    agent = start(
+        "echo", evil, env={"DOCKER_DAEMON_ARGS": f"--label 'note={evil}'"}, volumes={volume: "/var/lib/docker"}
+    )
+    assert agent.wait() == 0
+    assert agent.container.logs(stderr=False).decode().strip() == evil
+    assert "/pwned" not in {change["Path"] for change in agent.container.diff()}
+
+
+def test_debug_output_never_has_a_secret(start: Start, volume: str) -> None:
+    agent = start(
+        env={"MESOS_DIND_DEBUG": "1", "MESOS_CREDENTIAL": "hunter2-secret"}, volumes={volume: "/var/lib/docker"}
+    )
+    agent.await_line("stand-in agent: running")
+    assert "TASK [" in agent.logs()
+    assert "hunter2-secret" not in agent.logs()
+    assert "MESOS_CREDENTIAL" in agent.read("/run/mesos-dind/settings.json")
+    assert "hunter2-secret" not in agent.run("sh", "-c", "cat /run/mesos-dind/*.json /var/log/mesos-dind/*/*")

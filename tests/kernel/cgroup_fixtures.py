@@ -1,0 +1,249 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Containers made of nothing but groups and namespaces, and hierarchies that the machine does not have mounted.
+
+The processes of a container end when the test's process does, however it ends. Groups outlive it then; the next
+run removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+import operator
+import os
+import pickle
+import signal
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+
+from ansible_collections.mesos.dind.plugins.module_utils import _mountinfo
+
+T = TypeVar("T")
+ROOT = Path("/sys/fs/cgroup")
+PREFIX = "mesos-dind-test"
+LIBC = ctypes.CDLL(None, use_errno=True)
+_numbers = itertools.count()
+
+
+def run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+def v1_mounts() -> dict[str, Path]:
+    """The host's mounted v1 hierarchies by their names, ``cpu,cpuacct`` or ``name=systemd``; root groups only."""
+    known = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines()[1:]}
+    found = {}
+    for mount in _mountinfo.parse(Path("/proc/self/mountinfo").read_text()):
+        if mount.fstype == "cgroup" and mount.root == "/":
+            names = [option for option in mount.super_options if option in known or option.startswith("name=")]
+            found[",".join(names)] = Path(mount.mount_point)
+    return found
+
+
+def v2_mount() -> Path | None:
+    mounts = _mountinfo.parse(Path("/proc/self/mountinfo").read_text())
+    return next((Path(mount.mount_point) for mount in mounts if mount.fstype == "cgroup2"), None)
+
+
+def groups_of_tests() -> set[Path]:
+    """All groups on the host that a test, or the module in one, has made."""
+    roots = [*v1_mounts().values(), *filter(None, [v2_mount()])]
+    return {Path(folder) for root in roots for folder, _, _ in os.walk(root) if "mesos-dind" in folder}
+
+
+def remove_group(group: Path) -> None:
+    """With all groups below it."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        Path(folder).rmdir()
+
+
+def remove_stale_groups() -> None:
+    """Those of tests that died."""
+    for group in sorted(groups_of_tests(), key=lambda path: len(path.parts), reverse=True):
+        owner = next((part.split("-")[3] for part in group.parts if part.startswith(PREFIX)), None)
+        if owner and not Path("/proc", owner).exists():
+            group.rmdir()
+
+
+@contextlib.contextmanager
+def hierarchy(options: str) -> Iterator[Path]:
+    """A v1 hierarchy that the host did not have, such as ``net_cls,net_prio`` or ``none,name=x``."""
+    for line in Path("/proc/cgroups").read_text().splitlines()[1:]:
+        name, number, *_ = line.split()
+        if name in options.split(",") and number != "0":
+            pytest.skip(f"the controller {name} is in use on this machine")
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
+        run("mount", "-t", "cgroup", "-o", options, "none", folder)
+        try:
+            yield Path(folder)
+        finally:
+            run("umount", folder)
+            # The kernel gives a hierarchy up some time after its last unmount, but not at all when a group of it was
+            # still dying then.
+            deadline = time.monotonic() + 60
+            while not soon(lambda: not is_a_hierarchy(options), 2):
+                assert time.monotonic() < deadline, f"the hierarchy {options} outlives its test"
+                run("mount", "-t", "cgroup", "-o", options, "none", folder)
+                run("umount", folder)
+
+
+def soon(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def is_a_hierarchy(options: str) -> bool:
+    names = set(options.removeprefix("none,").split(","))
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return any(names.intersection(line.split(":")[1].split(",")) for line in lines)
+
+
+@dataclass
+class Container:
+    """A process 1 in groups, a mount namespace, a pid namespace and, unless it is the host's, a cgroup namespace.
+
+    ``groups`` are directories on the host, one a hierarchy. ``init`` is process 1, as the host sees it.
+    """
+
+    groups: Sequence[Path]
+    init: int
+    has_cgroup_namespace: bool
+
+    def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """``function`` called in a new process of the container, as ``docker exec`` makes one."""
+
+        def join_and_call() -> T:
+            for choices in doors:
+                join(choices)
+            return function(*args, **kwargs)
+
+        doors = [self._doors(group) for group in self.groups]
+        try:
+            return forked(lambda: (self._enter(), forked(join_and_call))[1])  # only a child is in the pid namespace
+        finally:
+            for door in functools.reduce(operator.iadd, doors, []):
+                os.close(door)
+
+    def _doors(self, group: Path) -> list[int]:
+        """Open cgroup.procs of the group and of the one that process 1 is in now, as runc has for `docker exec`."""
+        below = [Path(folder) for folder, _, _ in os.walk(group)]
+        now = [path for path in below if str(self.init) in _processes(path)]
+        return [os.open(path / "cgroup.procs", os.O_WRONLY) for path in (group, *now)]
+
+    def _enter(self) -> None:
+        """Move this process into the container's namespaces; for the pid namespace, its children."""
+        for kind, flag in {"cgroup": 0x02000000, "pid": 0x20000000, "mnt": 0x00020000}.items():
+            with open(f"/proc/{self.init}/ns/{kind}") as namespace:  # noqa: PTH123 - for its descriptor
+                if LIBC.setns(namespace.fileno(), flag):
+                    raise OSError(ctypes.get_errno(), f"setns {kind}")
+        os.chdir("/")
+
+
+def _processes(group: Path) -> list[str]:
+    try:
+        return (group / "cgroup.procs").read_text().split()
+    except OSError:  # a threaded group's are not listed
+        return []
+
+
+def join(doors: Sequence[int]) -> None:
+    for door in doors:
+        try:
+            os.write(door, b"0")
+        except OSError as error:
+            refused = error
+        else:
+            return
+    raise refused
+
+
+def move(pid: int, groups: Sequence[Path]) -> None:
+    for group in groups:
+        (group / "cgroup.procs").write_text(str(pid))
+
+
+def forked(function: Callable[[], T]) -> T:
+    """``function`` called in a child of this process; its answer, or its exception told again."""
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiving)
+        _answer(sending, function)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as answers:
+        raw = answers.read()
+    os.waitpid(child, 0)
+    if not raw:
+        raise ChildProcessError("the child died without an answer")
+    succeeded, answer = pickle.loads(raw)  # noqa: S301 - our own child's
+    if not succeeded:
+        raise RuntimeError(answer)
+    return answer  # type: ignore[no-any-return]
+
+
+def _answer(sending: int, function: Callable[[], Any]) -> NoReturn:
+    try:
+        answer = pickle.dumps((True, function()))
+    except BaseException as error:  # whatever it is, it is told to the parent
+        traceback.print_exc()
+        answer = pickle.dumps((False, str(error)))
+    with os.fdopen(sending, "wb") as answers:
+        answers.write(answer)
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def container(
+    hierarchies: Sequence[Path], *, cgroup_namespace: bool = True, threaded: bool = False
+) -> Iterator[Container]:
+    """With a group of its own in each of these mounted hierarchies, and in the host's root group in all others."""
+    name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
+    groups = [mounted / name for mounted in hierarchies]
+    with contextlib.ExitStack() as cleaning:
+        for group in groups:
+            group.mkdir()
+            cleaning.callback(remove_group, group)
+            seed(group)
+            if threaded:
+                (group / "cgroup.type").write_text("threaded")
+
+        namespaces = ["--mount", "--pid", *(["--cgroup"] if cgroup_namespace else [])]
+        process = subprocess.Popen(
+            ["unshare", *namespaces, "--fork", "--mount-proc", "sh", "-c", "echo ready; exec cat"],
+            preexec_fn=lambda: move(0, groups),  # noqa: PLW1509 - there are no threads
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it grumbles when its child is killed
+        )
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        [init] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        # The group at that time is the namespace's root; in the container there is nobody of another pid namespace.
+        move(process.pid, [group.parent for group in groups])
+        # Process 1 is gone only after all others of its namespace.
+        cleaning.callback(process.wait)
+        cleaning.callback(os.kill, int(init), signal.SIGKILL)
+        yield Container(groups, int(init), cgroup_namespace)
+
+
+def seed(group: Path) -> None:
+    """A cpuset takes no process before it has CPUs and memory nodes."""
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if (group / file).exists():
+            (group / file).write_text((group.parent / file).read_text())

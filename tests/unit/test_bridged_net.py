@@ -1,0 +1,515 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""bridged_net without a network: parsing, choosing, planning, and the law that a plan done leaves nothing to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from netaddr import IPNetwork
+
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as bridged_net
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
+from ansible_collections.mesos.dind.plugins.module_utils import _links
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    AskGateway,
+    Move,
+    Record,
+    Remember,
+    State,
+    Survey,
+    move_lines,
+)
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
+from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
+from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
+
+ROOTS = Roots()
+BRIDGED = Desired(offset="0.0.1.0")
+OWN = Address(4, "172.17.0.2", 16, broadcast="172.17.255.255")
+DEFAULT_ROUTE = Route(4, "default", "eth0", "172.17.0.1")
+CONNECTED = Route(4, "172.17.0.0/16", "eth0", options=("proto", "kernel", "scope", "link", "src", "172.17.0.2"))
+LO = Link(
+    "lo", 1, "00:00:00:00:00:00", 65536, up=True, is_loopback=True, addresses=(Address(4, "127.0.0.1", 8, "host"),)
+)
+ETH0 = Link("eth0", 2, "02:42:ac:11:00:02", 1500, up=True, kind="veth", addresses=(OWN,))
+
+
+def fresh(*links: Link, routes: tuple[Route, ...] = (DEFAULT_ROUTE, CONNECTED), **fields) -> State:
+    """A container as the outer engine starts it."""
+    network = Network((LO, *(links or (ETH0,))), routes)
+    sysctls = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/eth0/disable_ipv6": "0"}
+    return State("here", "eth0", "docker0", network, sysctls, **fields)
+
+
+def arranged(state: State, desired: Desired = BRIDGED) -> State:
+    return expected(state, plan(desired, state, ROOTS))
+
+
+# The law
+
+ipv4 = st.builds(
+    Address,
+    family=st.just(4),
+    local=st.integers(2, 250).map(lambda n: f"10.0.{n}.1"),
+    prefixlen=st.sampled_from([16, 24, 32]),
+    alias=st.sampled_from(["", ":1"]),
+    metric=st.sampled_from([0, 7]),
+)
+ipv6 = st.builds(
+    Address,
+    family=st.just(6),
+    local=st.integers(2, 99).map(lambda n: f"fd00::{n}"),
+    prefixlen=st.just(64),
+    scope=st.sampled_from(["global", "link"]),
+)
+routes = st.builds(
+    Route,
+    family=st.just(4),
+    dst=st.sampled_from(["default", "10.9.0.0/16", "10.8.0.0/16"]),
+    device=st.sampled_from(["eth0", "eth1", "docker0"]),
+    gateway=st.sampled_from(["", "10.0.0.254"]),
+    metric=st.integers(0, 3),
+    options=st.sampled_from([(), ("proto", "static"), ("table", "7")]),
+)
+neighbours = st.builds(
+    Neighbour,
+    dst=st.sampled_from(["10.0.0.9", "10.0.0.8"]),
+    mac=st.just("02:00:00:00:00:01"),
+    device=st.sampled_from(["eth0", "docker0"]),
+)
+
+
+@st.composite
+def states(draw):
+    """Anything between untouched and arranged, with whatever others have left there."""
+    addresses = (OWN, *draw(st.lists(ipv4 | ipv6, max_size=4, unique_by=lambda a: a.local)))
+    on_uplink = draw(st.booleans())
+    eth0 = replace(ETH0, addresses=addresses if on_uplink else (), master=draw(st.sampled_from(["", "docker0"])))
+    leftovers = draw(st.lists(ipv4, max_size=2, unique_by=lambda a: a.local))
+    bridge = Link(
+        "docker0",
+        9,
+        draw(st.sampled_from([ETH0.mac, "02:42:00:00:00:01"])),
+        draw(st.sampled_from([1400, 1500])),
+        up=draw(st.booleans()),
+        kind="bridge",
+        stp=draw(st.booleans()),
+        forward_delay=1500,
+        addresses=tuple(leftovers),
+    )
+    links = (LO, eth0, bridge) if eth0.master or draw(st.booleans()) else (LO, eth0)
+    found = tuple(dict.fromkeys(draw(st.lists(routes, max_size=5))))
+    network = Network(links, found, tuple(dict.fromkeys(draw(st.lists(neighbours, max_size=2)))))
+    record = Record(
+        "here",
+        "eth0",
+        2,
+        ETH0.mac,
+        "docker0",
+        "bridge",
+        addresses=addresses,
+        routes=tuple(replace(route, device="eth0") for route in found if draw(st.booleans())),
+        bridge_before=draw(st.sampled_from([None, bridge])) if len(links) == 3 else None,
+        sysctls=draw(st.sampled_from([{}, {"net/ipv4/ip_forward": "0"}])),
+        verified=draw(st.booleans()),
+    )
+    remembered = record if not on_uplink or draw(st.booleans()) else None
+    sysctls = {"net/ipv4/ip_forward": draw(st.sampled_from(["0", "1"])), "net/ipv6/conf/eth0/disable_ipv6": "0"}
+    stale = draw(st.sampled_from([(), ("172.17.0.9/16",), ("172.17.0.2/16",)]))
+    return State("here", "eth0", "docker0", network, sysctls, remembered, engine_addresses=stale)
+
+
+@given(states(), st.sampled_from(["bridge", "auto"]), st.booleans())
+def test_a_move_done_leaves_nothing_to_do(state, mode, verify):
+    desired = Desired(offset="0.0.1.0", mode=mode, verify=verify)
+    after = arranged(state, desired)
+    assert plan(desired, after, ROOTS) == []
+    assert after.uplink_link.master == "docker0"
+    assert after.record is None or after.record.verified
+
+
+@given(states(), st.sampled_from([Desired(state="absent"), Desired()]))
+def test_a_restoration_done_leaves_nothing_to_do(state, desired):
+    after = arranged(state, desired)
+    assert plan(desired, after, ROOTS) == []
+    assert after.record is None
+    if state.record:
+        assert after.uplink_link.master == ""
+        assert set(state.record.addresses) <= set(after.uplink_link.addresses)
+
+
+@given(states())
+def test_a_move_taken_back_is_as_it_was(state):
+    before = replace(state, record=None, engine_addresses=())
+    if before.is_port or not before.uplink_link.addresses:
+        return
+    after = arranged(arranged(before), Desired(state="absent"))
+    assert after.uplink_link == before.uplink_link
+    assert after.bridge_link == before.bridge_link
+    assert after.sysctls["net/ipv4/ip_forward"] == before.sysctls["net/ipv4/ip_forward"]
+    there = {route for route in before.network.routes if route.device != "docker0"}
+    assert {route for route in after.network.routes if route.device != "docker0"} == there
+
+
+@given(states())
+def test_a_record_survives_its_file(state):
+    record = originals(state)
+    assert Record.loads(record.dumps()) == record
+
+
+def test_proxy_arp_done_leaves_nothing_to_do():
+    desired = Desired(offset="0.0.1.0", mode="proxy_arp")
+    state = fresh()
+    after = arranged(state, desired)
+    assert plan(desired, after, ROOTS) == []
+    assert after.network == state.network
+    assert arranged(after, Desired(state="absent")).sysctls["net/ipv4/ip_forward"] == "0"
+
+
+# Planning
+
+
+def test_the_whole_road():
+    assert [str(step) for step in plan(BRIDGED, fresh(), ROOTS)] == [
+        "remember the addresses and routes of eth0",
+        "make the bridge docker0 (address 02:42:ac:11:00:02, mtu 1500)",
+        "set net/ipv4/ip_forward to 1",
+        "set net/ipv6/conf/docker0/disable_ipv6 to 0",
+        "move addresses and routes of eth0 to docker0",
+        "announce 172.17.0.2 on docker0",
+        "see that 172.17.0.1 answers through docker0",
+        "note that eth0 is arranged",
+    ]
+
+
+def test_the_batch_of_the_move():
+    state = fresh()
+    assert move_lines(originals(state), state.network) == (
+        "link set dev eth0 master docker0",
+        "address replace 172.17.0.2/16 broadcast 172.17.255.255 scope global dev docker0",
+        "address flush dev eth0",
+        "route flush dev eth0 table all",
+        "route append default via 172.17.0.1 dev docker0",
+    )
+
+
+def test_nothing_is_changed_before_the_record_is_written():
+    assert isinstance(plan(BRIDGED, fresh(), ROOTS)[0], Remember)
+
+
+def test_what_was_found_good_once_is_repaired_without_being_torn_down():
+    good = arranged(fresh())
+    lost = replace(good, network=replace(good.network, routes=()))
+    steps = plan(BRIDGED, lost, ROOTS)
+    assert not any(isinstance(step, AskGateway) for step in steps)
+    assert [step.reversible for step in steps if isinstance(step, Move)] == [False]
+
+
+def test_an_address_that_the_uplink_gets_later_moves_as_well():
+    good = arranged(fresh())
+    late = Address(4, "172.17.3.3", 16)
+    port = replace(good.uplink_link, addresses=(late,))
+    changed = replace(good, network=replace(good.network, links=(*good.network.links[:1], port, good.bridge_link)))
+    after = arranged(changed)
+    assert after.bridge_link.addresses == (OWN, late)
+    assert after.record.addresses == (OWN, late)
+
+
+def test_a_link_that_drops_foreign_macs_is_served_by_proxy_arp():
+    auto = Desired(offset="0.0.1.0", mode="auto")
+    state = fresh(survey=Survey(foreign_mac=False))
+    assert facts(auto, state)["mode"] == "proxy_arp"
+    assert facts(auto, fresh())["mode"] == "bridge"
+    assert facts(auto, replace(arranged(state, auto), survey=Survey()))["mode"] == "proxy_arp"
+    with pytest.raises(DindError, match="state: absent first"):
+        plan(Desired(offset="0.0.1.0", mode="bridge"), arranged(state, auto), ROOTS)
+
+
+def test_facts_of_proxy_arp():
+    found = facts(Desired(offset="0.0.1.0", mode="proxy_arp"), fresh())
+    assert (found["bip"], found["fixed_cidr"], found["gateway"]) == ("172.17.1.1/24", "172.17.1.0/24", "")
+    assert found["masquerade"] is False
+
+
+@pytest.mark.parametrize(
+    ("addresses", "routes", "expected_own"),
+    [
+        (("172.17.0.2/16", "10.0.0.2/24"), [Route(4, "default", "eth0", "10.0.0.1")], "10.0.0.2"),
+        (("172.17.0.2/16", "172.17.0.3/16"), [replace(DEFAULT_ROUTE, options=("src", "172.17.0.3"))], "172.17.0.3"),
+        (("172.17.0.2/16", "10.0.0.2/24"), [], "172.17.0.2"),
+        (("172.17.0.2/16", "10.0.0.2/24"), [Route(4, "default", "eth0", "10.0.0.1", 9), DEFAULT_ROUTE], "172.17.0.2"),
+    ],
+)
+def test_of_several_addresses_the_one_of_the_default_route_counts(addresses, routes, expected_own):
+    found = tuple(
+        Address(4, *(part if i == 0 else int(part) for i, part in enumerate(a.split("/")))) for a in addresses
+    )
+    record = Record("", "eth0", 2, "", "docker0", "bridge", addresses=found, routes=tuple(routes))
+    assert own_address(record).local == expected_own
+
+
+def test_no_ipv4_address_no_range():
+    with pytest.raises(RangeError, match="eth0 has no IPv4 address"):
+        plan(BRIDGED, fresh(replace(ETH0, addresses=())), ROOTS)
+
+
+@pytest.mark.parametrize(
+    ("ipv6_range", "cause"),
+    [
+        ("fd00:1::/64", "lies in no IPv6 network of eth0 (it has: fd00::/64)"),
+        ("fd00::/64", "lies in no IPv6 network"),
+        ("10.0.0.0/24", "lies in no IPv6 network"),
+        ("fd00::/112", "holds fd00::2"),
+        ("fd00::1:1/112", "has host bits set"),
+        ("nonsense", "CIDR"),
+    ],
+)
+def test_ipv6_ranges_that_cannot_be(ipv6_range, cause):
+    eth0 = replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64)))
+    with pytest.raises(RangeError, match=re.escape(cause)):
+        plan(Desired(offset="0.0.1.0", ipv6_range=ipv6_range), fresh(eth0), ROOTS)
+
+
+# Choosing the uplink
+
+
+@pytest.mark.parametrize(
+    ("routes", "chosen"),
+    [
+        ([DEFAULT_ROUTE], "eth0"),
+        ([replace(DEFAULT_ROUTE, device="eth1", metric=5), replace(DEFAULT_ROUTE, metric=9)], "eth1"),
+        ([Route(6, "default", "eth1", "fd00::1"), DEFAULT_ROUTE], "eth0"),
+        ([Route(6, "default", "eth1", "fd00::1")], "eth1"),
+        ([replace(DEFAULT_ROUTE, options=("table", "7"), device="eth1"), DEFAULT_ROUTE], "eth0"),
+    ],
+)
+def test_the_uplink_is_the_default_routes_device(routes, chosen):
+    assert choose_uplink(BRIDGED, Network((LO, ETH0, replace(ETH0, name="eth1")), tuple(routes)), None) == chosen
+
+
+def test_without_a_default_route_only_a_single_candidate_will_do():
+    eth1 = replace(ETH0, name="eth1")
+    assert choose_uplink(BRIDGED, Network((LO, ETH0, replace(eth1, up=False))), None) == "eth0"
+    with pytest.raises(DindError, match="candidates: eth0, eth1"):
+        choose_uplink(BRIDGED, Network((LO, ETH0, eth1)), None)
+    with pytest.raises(DindError, match="candidates: none"):
+        choose_uplink(BRIDGED, Network((LO,)), None)
+    assert choose_uplink(Desired(), Network((LO,)), None) == ""
+
+
+def test_a_default_route_on_the_bridge_leads_to_the_port_that_gave_its_address():
+    good = replace(arranged(fresh()), record=None).network
+    inner_veth = Link("veth1", 7, "02:00:00:00:00:07", 1500, up=True, master="docker0")
+    assert choose_uplink(BRIDGED, replace(good, links=(*good.links, inner_veth)), None) == "eth0"
+
+
+# Default mode
+
+
+def test_the_default_mode_takes_dockers_own_order():
+    pools = inner.pools(fresh().network, "docker0")
+    assert [pool.base for pool in pools[:2]] == ["172.18.0.0/16", "172.19.0.0/16"]
+    assert inner.first_address(pools[0]) == "172.18.0.1/16"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["10", "172", "192"]), st.integers(0, 255), st.integers(8, 30)), max_size=8))
+def test_no_inner_subnet_meets_a_visible_route(outer):
+    subnets = [IPNetwork(f"{first}.{second}.0.0/{prefix}").cidr for first, second, prefix in outer]
+    network = Network((LO, ETH0), tuple(Route(4, str(subnet), "eth0") for subnet in subnets))
+    try:
+        pools = inner.pools(network, "docker0")
+    except DindError:
+        return
+    chosen = [IPNetwork(pool.base) for pool in pools]
+    assert len(set(chosen)) == len(chosen)
+    assert not any(one in other or other in one for one in chosen for other in subnets)
+
+
+def test_routes_that_leave_nothing_are_an_error():
+    subnets = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    with pytest.raises(DindError, match="leave no private subnet"):
+        inner.pools(Network((), tuple(Route(4, subnet, "eth0") for subnet in subnets)), "docker0")
+
+
+def test_a_single_address_as_a_route_counts():
+    network = Network((), (Route(4, "172.17.3.3", "wg0"),))
+    assert inner.pools(network, "docker0")[0].base == "172.18.0.0/16"
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("params", "cause"),
+    [
+        ({"mtu": 67}, "68 to 65535"),
+        ({"mtu": 65536}, "68 to 65535"),
+        ({"verify_timeout": 0.0}, "between 0 and 300"),
+        ({"verify_timeout": 301.0}, "between 0 and 300"),
+        ({"bridge": "a/b"}, "'a/b'"),
+        ({"uplink": "sixteen-letters-"}, "at most 15"),
+        ({"uplink": ".."}, "device's name"),
+    ],
+)
+def test_parameters_that_no_machine_has(params, cause):
+    with pytest.raises(DindError, match=re.escape(cause)):
+        Desired.of(params)
+
+
+# Reading
+
+
+def test_an_address_keeps_what_it_had():
+    shown = {"family": "inet", "local": "10.5.5.1", "address": "10.5.5.2", "prefixlen": 32, "scope": "global"}
+    shown |= {"label": "eth0:x", "metric": 5, "noprefixroute": True, "valid_life_time": 60, "preferred_life_time": 30}
+    address = _links.parse_address(shown, "eth0")
+    assert address.words("docker0", lasting=True) == (
+        "10.5.5.1 peer 10.5.5.2/32 metric 5 scope global dev docker0 label docker0:x noprefixroute"
+    )
+    assert address.words("eth0", lasting=False).endswith("label eth0:x noprefixroute valid_lft 60 preferred_lft 30")
+
+
+def test_a_lifetime_makes_no_difference_between_addresses():
+    assert replace(OWN, valid=60) == OWN
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ({"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "flags": []}, "default via 10.0.0.1 dev br"),
+        (
+            {
+                "dst": "10.1.0.0/16",
+                "dev": "eth0",
+                "scope": "link",
+                "prefsrc": "10.0.0.2",
+                "metric": 5,
+                "flags": ["linkdown"],
+            },
+            "10.1.0.0/16 dev br metric 5 scope link src 10.0.0.2",
+        ),
+        (
+            {"dst": "10.1.0.0/16", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "flags": ["onlink"]},
+            "10.1.0.0/16 via inet6 fe80::1 dev br onlink",
+        ),
+        (
+            {
+                "dst": "10.1.0.0/16",
+                "dev": "eth0",
+                "table": "77",
+                "flags": [],
+                "metrics": [{"mtu": 1300, "advmss": 1200}],
+            },
+            "10.1.0.0/16 dev br table 77 mtu 1300 advmss 1200",
+        ),
+    ],
+)
+def test_a_route_is_made_again_by_the_same_words(shown, words):
+    (route,) = _links.parse_route(shown, 4)
+    assert route.words("br", lasting=True) == words
+    assert route.foreign == ()
+
+
+def test_an_ipv6_default_route_is_told_from_the_ipv4_one():
+    shown = {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra", "metric": 1024, "flags": []}
+    (route,) = _links.parse_route(shown | {"expires": 1790, "pref": "high"}, 6)
+    assert route.words("br", lasting=True) == "::/0 via fe80::1 dev br metric 1024 proto ra pref high"
+    assert route.words("eth0", lasting=False).endswith("expires 1790")
+
+
+@pytest.mark.parametrize("extra", [{"encap": "mpls"}, {"nhid": 7}, {"metrics": [{"lock": 1}]}])
+def test_what_a_route_has_that_cannot_be_made_again_is_named(extra):
+    (route,) = _links.parse_route({"dst": "10.1.0.0/16", "dev": "eth0", "flags": [], **extra}, 4)
+    assert len(route.foreign) == 1
+    with pytest.raises(DindError, match=f"cannot be moved: {route.foreign[0]}"):
+        plan(BRIDGED, fresh(routes=(DEFAULT_ROUTE, route)), ROOTS)
+
+
+def test_a_multipath_route_counts_for_each_of_its_devices():
+    hops = [{"gateway": "10.0.0.1", "dev": "eth0", "weight": 1}, {"gateway": "10.1.0.1", "dev": "eth1", "weight": 1}]
+    parsed = _links.parse_route({"dst": "default", "flags": [], "nexthops": hops}, 4)
+    assert [(route.device, route.foreign) for route in parsed] == [("eth0", ("nexthops",)), ("eth1", ("nexthops",))]
+
+
+@pytest.mark.parametrize("shown", [{"type": "blackhole", "dst": "10.0.0.0/8"}, {"dst": "10.0.0.2", "table": "local"}])
+def test_what_is_no_unicast_route_of_a_persons_is_left_out(shown):
+    assert list(_links.parse_route(shown, 4)) == []
+
+
+def test_documents_one_after_another():
+    assert list(_links.documents('[1]\n[{"a": 2}]\n\n[]\n')) == [[1], [{"a": 2}], []]
+
+
+# The record
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"namespace": "x"}'])
+def test_what_is_no_record_is_none(tmp_path: Path, text):
+    path = tmp_path / "record"
+    path.write_text(text)
+    assert bridged_net.read_record(path, "here", fresh().network) is None
+
+
+def test_a_record_of_another_namespace_device_or_boot_is_none(tmp_path: Path):
+    path = tmp_path / "record"
+    record = originals(fresh())
+    path.write_text(record.dumps())
+    network = fresh().network
+    assert bridged_net.read_record(path, "here", network) == record
+    assert bridged_net.read_record(path, "elsewhere", network) is None
+    for other in (replace(ETH0, index=7), replace(ETH0, mac="02:00:00:00:00:99"), replace(ETH0, name="eth9")):
+        assert bridged_net.read_record(path, "here", Network((other,))) is None
+
+
+# dockerd's own record
+
+
+def store(tmp_path: Path, *addresses: str, bridge: str = "docker0") -> Path:
+    """A piece of dockerd's database, between bytes of other kinds."""
+    fields = {"BridgeIfaceCreator": 2, "BridgeName": bridge, "DefaultBridge": True, "InhibitIPv4": False, "Mtu": 1500}
+    records = [json.dumps({"AddressIPv4": a, **fields}, separators=(",", ":")).encode() for a in addresses]
+    path = tmp_path / engine.STORE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x00\xff{\xed\xda\x0c\xed" + b"\x00{}\x07".join(records) + b"\x00{\xff}")
+    return path
+
+
+def test_a_record_of_another_address_is_laid_to_rest_in_place(tmp_path):
+    path = store(tmp_path, "172.17.0.9/16", "172.17.0.2/16")
+    before = path.read_bytes()
+    assert engine.addresses(tmp_path, "docker0") == ("172.17.0.9/16", "172.17.0.2/16")
+    assert engine.addresses(tmp_path, "docker1") == ()
+    engine.Disarm(tmp_path, "docker0", "172.17.0.2/16").do(None)
+    after = path.read_bytes()
+    assert engine.addresses(tmp_path, "docker0") == ("172.17.0.2/16",)
+    assert after == before.replace(b"false", b" true", 1)
+
+
+def test_a_record_that_dockerd_holds_is_not_looked_at(tmp_path):
+    path = store(tmp_path, "172.17.0.9/16")
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert engine.addresses(tmp_path, "docker0") == ()
+    assert engine.addresses(tmp_path, "docker0") == ("172.17.0.9/16",)
+
+
+def test_without_a_record_of_dockerds_there_is_nothing_to_do(tmp_path):
+    assert engine.addresses(tmp_path, "docker0") == ()
+    assert engine.addresses(tmp_path / "nowhere", "docker0") == ()
+
+
+def test_a_state_can_be_shown():
+    assert json.dumps(dataclasses.asdict(arranged(fresh())))
