@@ -36,6 +36,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan impor
     gateway_of,
     mode_of,
     originals,
+    own_ipv6,
     plan,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
@@ -53,7 +54,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 __all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
 
-SURVEY_SECONDS = 0.15
+SURVEY_SECONDS = 0.1
 SURVEYED_ADDRESSES = 1024
 FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
 # asm-generic/socket.h, since Linux 5.14: a number that no other network namespace of this boot has or will have.
@@ -217,7 +218,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     mode = mode_of(desired, state)
     mac = state.uplink_link.mac if state.uplink else ""
     base = {"bridge": desired.bridge, "mode": mode, "mac": mac, "mtu": bridge_mtu(desired, state)}
-    base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
+    base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "bip_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
     base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
     base |= {"bip": "" if desired.state == "absent" else bip(desired, state)}
     if desired.state == "absent":
@@ -226,7 +227,11 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
         pools = inner.pools(state.network, desired.bridge)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
     record, found = originals(state), carve(desired, state)
-    base |= {"fixed_cidr": str(found), "fixed_cidr_v6": carve_ipv6(desired, record)}
+    base |= {
+        "fixed_cidr": str(found),
+        "fixed_cidr_v6": carve_ipv6(desired, record),
+        "bip_v6": own_ipv6(desired, record),
+    }
     outer = desired.gateway == "outer" and mode == BRIDGE
     return base | {
         "gateway": gateway_of(record, 4) if outer else "",

@@ -177,21 +177,35 @@ def carve(desired: Desired, state: State) -> IPNetwork:
 
 
 def carve_ipv6(desired: Desired, record: Record) -> str:
-    """The IPv6 range, found to lie in one of the uplink's networks. Raises RangeError."""
+    """The IPv6 range, found to be one of the uplink's networks or to lie in one. Raises RangeError.
+
+    A whole network is fine, since dockerd knows the bridge's own addresses and gives containers addresses made of
+    their MAC addresses then.
+    """
     if not desired.ipv6_range:
         return ""
     wanted = _ranges.network(desired.ipv6_range)
     addresses = [_ranges.network(a.cidr) for a in record.addresses if a.family == 6 and not a.is_link_local]
-    homes = [address for address in addresses if wanted.version == 6 and wanted in address and wanted != address.cidr]
+    homes = [address for address in addresses if wanted.version == 6 and wanted in address]
     if not homes:
         known = ", ".join(str(address.cidr) for address in addresses) or "none"
         raise RangeError(f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})")
+    if wanted.ip != wanted.network:
+        raise RangeError(f"the IPv6 range {wanted} has host bits set")
     gateway = gateway_of(record, 6)
     reserved = [address.ip for address in addresses] + ([_ranges.network(gateway).ip] if gateway else [])
     held = [str(address) for address in (*reserved, *(home.network for home in homes)) if address in wanted]
-    if held or wanted.ip != wanted.network:
-        raise RangeError(f"the IPv6 range {wanted} " + (f"holds {held[0]}" if held else "has host bits set"))
+    if held and wanted not in [home.cidr for home in homes]:
+        raise RangeError(f"the IPv6 range {wanted} holds {held[0]}")
     return str(wanted)
+
+
+def own_ipv6(desired: Desired, record: Record) -> str:
+    """The uplink's address in the network of the IPv6 range, with its prefix length."""
+    if not desired.ipv6_range:
+        return ""
+    wanted = _ranges.network(desired.ipv6_range)
+    return next((a.cidr for a in record.addresses if a.family == 6 and wanted in _ranges.network(a.cidr)), "")
 
 
 def mode_of(desired: Desired, state: State) -> str:
@@ -281,7 +295,7 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
     if is_new or (state.record and shape):
         steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
     steps += _sysctls(state, {**wanted, **(_bridge_sysctls(state) if state.record or is_new else {})}, roots)
-    lines = move_lines(record, state.network)
+    lines = move_lines(record if is_new else _without_link_local(record), state.network)
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]
     if is_new:
@@ -291,7 +305,12 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
 
 def _is_adopted(state: State, record: Record) -> bool:
     """Somebody else has made the uplink a port of this bridge, and nothing is left to move."""
-    return state.is_port and not move_lines(record, state.network)
+    return state.is_port and not move_lines(_without_link_local(record), state.network)
+
+
+def _without_link_local(record: Record) -> Record:
+    """dockerd takes link-local addresses off its bridge when it does IPv6, and puts its own there."""
+    return replace(record, addresses=tuple(a for a in record.addresses if not a.is_link_local))
 
 
 def _remembering(state: State, record: Record, wanted: Mapping[str, str]) -> Record:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import errno
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,9 @@ SOURCE = "mesos-dind"
 DELEGATION_TIMEOUT = 5.0
 
 FLAGS = ("nosuid", "nodev", "noexec")
+
+# Where a whole hierarchy is mounted for the moment in which its group is bound.
+ASIDE = Path("/run/mesos-dind-cgroup")
 
 SECURITYFS = "/sys/kernel/security"
 
@@ -175,6 +177,7 @@ class MountHierarchy(Change):
         _mount_group("cgroup", (*none, *self.names), self.group, str(self.target), runner)
 
     def undo(self, runner: Runner) -> None:
+        _clear_aside(runner)
         _unmount_ours(str(self.target), runner)
         if self.is_new_directory and self.target.is_dir():
             self.target.rmdir()
@@ -301,10 +304,12 @@ class SeedCpuset(Change):
         return dataclasses.replace(state, is_cpuset_seeded=False)
 
     def do(self, runner: Runner) -> None:
-        self.file.write_text("1")
+        # What has just been mounted may turn out to show the host's root group.
+        if not is_host_root(self.file.parent):
+            self.file.write_text("1")
 
     def undo(self, runner: Runner) -> None:
-        if self.file.exists():
+        if self.file.exists() and not is_host_root(self.file.parent):
             self.file.write_text("0")
 
 
@@ -335,6 +340,7 @@ class MountUnified(Change):
         _mount_group("cgroup2", self.options, "/", self.root, runner)
 
     def undo(self, runner: Runner) -> None:
+        _clear_aside(runner)
         _unmount_ours(self.root, runner)
 
 
@@ -392,7 +398,7 @@ class Delegate(Change):
                 )
 
     def _try(self, group: Path, leaf: Path) -> bool:
-        _move_processes(group, leaf)
+        move_processes(group, leaf)
         for name in self.controllers or _words(group / "cgroup.controllers"):
             try:
                 (group / "cgroup.subtree_control").write_text(f"+{name}")
@@ -410,7 +416,7 @@ class Delegate(Change):
             if name in enabled:
                 _disable(name, group)
         if leaf.exists():
-            _move_processes(leaf, group)
+            move_processes(leaf, group)
             leaf.rmdir()
 
 
@@ -570,6 +576,11 @@ def _swapped(options: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
     return tuple(new if option == old else option for option in options)
 
 
+def is_host_root(group: Path) -> bool:
+    """Whether a group of v1 is its hierarchy's root, which alone has this file (Documentation/cgroup-v1)."""
+    return (group / "release_agent").exists()
+
+
 def _topmost(path: str) -> MountPoint | None:
     return MountTree(_mountinfo.parse(Path("/proc/self/mountinfo").read_text())).at(path)
 
@@ -584,12 +595,20 @@ def _mount_group(fstype: str, options: tuple[str, ...], group: str, target: str,
     if group == "/" and _topmost(target) is None:
         runner.run(*mount, target)
         return
-    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as aside:
-        runner.run(*mount, aside)
-        try:
-            runner.run("mount", "--bind", f"{aside}{group}", target)
-        finally:
-            runner.run("umount", aside)
+    _clear_aside(runner)
+    ASIDE.mkdir()
+    runner.run(*mount, str(ASIDE))
+    try:
+        runner.run("mount", "--bind", f"{ASIDE}{group}", target)
+    finally:
+        _clear_aside(runner)
+
+
+def _clear_aside(runner: Runner) -> None:
+    """Also of a run that was killed."""
+    _unmount_ours(str(ASIDE), runner)
+    if ASIDE.exists():
+        ASIDE.rmdir()
 
 
 def _unmount_ours(path: str, runner: Runner) -> None:
@@ -606,8 +625,8 @@ def _has_processes(group: Path) -> bool:
     return bool((group / "cgroup.procs").read_text())
 
 
-def _move_processes(source: Path, target: Path) -> None:
-    """Move every process that is there and in a pid namespace that we see; 0 stands for one in another."""
+def move_processes(source: Path, target: Path) -> None:
+    """Move every process that is there, but for those of other pid namespaces, which are listed as 0."""
     for pid in _words(source / "cgroup.procs"):
         if pid != "0":
             # Gone already, or about to exec into a container of its own.

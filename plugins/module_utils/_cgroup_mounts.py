@@ -32,6 +32,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._cgroup_changes import 
     Unified,
     UnmountHierarchy,
     group_directory,
+    is_host_root,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._cgroups import (
     ENGINE_CONTROLLERS,
@@ -112,7 +113,7 @@ def converge(desired: Desired, root: str, runner: Runner, *, check: bool) -> _pl
             "mounts": _mounts(after),
             "controllers": _controllers(after),
             "leaf": _leaf(after, desired.leaf),
-            "cgroup_parent": _cgroup_parent(after) if desired.present else "",
+            "cgroup_parent": cgroup_parent(after) if desired.present else "",
         },
         warnings=list(warnings(desired, after)) if desired.present else [],
     )
@@ -194,9 +195,8 @@ def _effective_capabilities(proc: Path) -> int:
 
 
 def _mounted(mount: MountPoint, known: set[str], base: Path) -> Mounted:
-    # cgroup-v1: only a hierarchy's root group has this file.
-    is_host_root = (base / mount.mount_point.lstrip("/") / "release_agent").exists()
-    return Mounted(hierarchy_names(mount, known), mount.root, mount.options, is_host_root)
+    of_host = is_host_root(base / mount.mount_point.lstrip("/"))
+    return Mounted(hierarchy_names(mount, known), mount.root, mount.options, of_host)
 
 
 def _effective_options(mount: MountPoint) -> tuple[str, ...]:
@@ -345,7 +345,7 @@ def _plan_links(desired: Desired, state: State) -> Iterator[Change]:
 
 def _plan_unmounts(desired: Desired, state: State) -> Iterator[Change]:
     for entry, mounted in state.mounts.items():
-        if _is_exposed(mounted, desired, state):
+        if _is_exposed(entry, desired, state):
             yield UnmountHierarchy(state.root, entry, mounted.names)
 
 
@@ -391,18 +391,10 @@ def _delegates(desired: Desired, state: State) -> bool:
 
 def _wanted(desired: Desired, state: State) -> Iterator[Membership]:
     """The v1 hierarchies to be mounted: all but those in which the container is among the host's own groups."""
-    given_up = [set(change.names) for change in state.journal if isinstance(change, UnmountHierarchy)]
-    in_groups = any(hierarchy.path != "/" for hierarchy in state.hierarchies)
     for hierarchy in state.hierarchies:
         entry = _mount_of(hierarchy, state)
-        alien = (
-            set(hierarchy.names) in given_up
-            or OFTEN_UNKNOWN.issuperset(hierarchy.names)
-            or (in_groups and hierarchy.path == "/")
-            if entry is None
-            else _is_exposed(state.mounts[entry], desired, state)
-        )
-        if not (state.is_container and alien):
+        exposed = _would_be_exposed(hierarchy, state) if entry is None else _is_exposed(entry, desired, state)
+        if not exposed:
             yield hierarchy
     existing = {name for hierarchy in state.hierarchies for name in hierarchy.names}
     for name in desired.named:
@@ -436,11 +428,28 @@ def _missing_links(desired: Desired, state: State) -> Iterator[Link]:
                 yield Link(state.root, name, entry)
 
 
-def _is_exposed(mounted: Mounted, desired: Desired, state: State) -> bool:
-    """True for a host's root group in a container that elsewhere is in groups of its own."""
-    asked_for = {f"name={name}" for name in desired.named}
+def _is_exposed(entry: str, desired: Desired, state: State) -> bool:
+    """True for a host's root group in a container that elsewhere is in groups of its own, if no engine needs it."""
+    mounted = state.mounts[entry]
     elsewhere = any(not other.is_host_root for other in state.mounts.values())
-    return state.is_container and mounted.is_host_root and elsewhere and not asked_for.intersection(mounted.names)
+    kept = {
+        *ENGINE_CONTROLLERS,
+        *(f"name={name}" for name in desired.named),
+        *(name for change in state.journal if isinstance(change, MountHierarchy) for name in change.names),
+    }
+    return state.is_container and mounted.is_host_root and elsewhere and kept.isdisjoint(mounted.names)
+
+
+def _would_be_exposed(hierarchy: Membership, state: State) -> bool:
+    """The same for one that is not mounted, as far as that can be known."""
+    given_up = [set(change.names) for change in state.journal if isinstance(change, UnmountHierarchy)]
+    in_groups = any(other.path != "/" for other in state.hierarchies)
+    alien = (
+        set(hierarchy.names) in given_up
+        or OFTEN_UNKNOWN.issuperset(hierarchy.names)
+        or (in_groups and hierarchy.path == "/")
+    )
+    return state.is_container and alien and ENGINE_CONTROLLERS.isdisjoint(hierarchy.names)
 
 
 # --- reporting ---------------------------------------------------------------------------------------------------
@@ -507,7 +516,7 @@ def _leaf(state: State, leaf: str) -> str:
     return str(PurePosixPath(state.unified.group, leaf))
 
 
-def _cgroup_parent(state: State) -> str:
+def cgroup_parent(state: State) -> str:
     """The group for inner containers, where the engine's own default would lie outside of the container's group."""
     unified = state.unified
     if unified is None or not state.is_container or unified.group == unified.shown:

@@ -6,23 +6,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PROC = Path("/proc")
 
+_INTERVAL = 0.01
+
 
 @contextmanager
-def locked(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+def locked(path: Path, flags: int = os.O_RDWR, patience: float = 0.0) -> Iterator[int]:
     """The open file, locked for as long as the context lasts or whoever else is given the descriptor keeps it.
 
-    Raises BlockingIOError when somebody else has the lock, and when what is at ``path`` was replaced before it
-    could be locked: the lock then is on a file that no one will find any more.
+    ``patience`` is how many seconds to wait for it. Raises BlockingIOError when somebody else has the lock, and when
+    what is at ``path`` was replaced before it could be locked: the lock then is on a file that no one will find.
     """
     file = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, time.monotonic() + patience)
         try:
             replaced = not os.path.samestat(os.fstat(file), path.stat())
         except FileNotFoundError:
@@ -34,13 +37,26 @@ def locked(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
         os.close(file)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether somebody, wherever he is, holds the lock at this moment."""
+def is_locked(path: Path, patience: float = 0.0) -> bool:
+    """Whether somebody, wherever he is, holds the lock for longer than these seconds."""
     try:
-        with locked(path, os.O_RDONLY):
+        with locked(path, os.O_RDONLY, patience):
             return False
     except BlockingIOError:
         return True
+
+
+def _lock(file: int, deadline: float) -> None:
+    """flock(2) knows no time-out, and a signal would be the whole process's."""
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_INTERVAL)
+        else:
+            return
 
 
 def holder(path: Path, proc: Path = PROC) -> int | None:

@@ -81,8 +81,12 @@ def backing_file(number: int, dev: Path = DEV) -> FileId | None:
                 return None
             raise
     encoded, inode = _INFO.unpack(answer)[:2]
-    # huge_encode_dev() of linux/kdev_t.h.
-    return FileId(((encoded >> 8) & 0xFFF, (encoded & 0xFF) | ((encoded >> 12) & 0xFFF00)), inode)
+    return FileId(decode_device(encoded), inode)
+
+
+def decode_device(encoded: int) -> tuple[int, int]:
+    """Major and minor number as huge_encode_dev() of linux/kdev_t.h packs them."""
+    return (encoded >> 8) & 0xFFF, (encoded & 0xFF) | ((encoded >> 12) & 0xFFF00)
 
 
 def capacity(number: int, sys: Path = SYS) -> int:

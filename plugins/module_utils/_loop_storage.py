@@ -71,9 +71,12 @@ class Desired:
     def of(cls, params: Mapping[str, Any]) -> Desired:
         """Raises DindError for a value that is not allowed."""
         options = params["mount_options"]
+        data_root, image = (_absolute(name, params[name]) for name in ("data_root", "image"))
+        if image.is_relative_to(data_root):
+            raise DindError(f"image: {image} lies in the data root {data_root}", cure="put it elsewhere")
         return cls(
-            data_root=_absolute("data_root", params["data_root"]),
-            image=_absolute("image", params["image"]),
+            data_root=data_root,
+            image=image,
             size=check_size(params["size"], params["fstype"]),
             fstype=params["fstype"],
             strategy=params["strategy"],

@@ -34,6 +34,8 @@ DRIVER_DATA = {
 }
 _STORES = ("containerd/io.containerd.snapshotter.v1", "containerd/daemon/io.containerd.snapshotter.v1")
 
+# Seconds. The kernel detaches a killed container's loop device in the background, shortly after its last process ended.
+_DETACHING = 1.0
 _CAP_SYS_ADMIN, _CAP_SYS_RESOURCE = 21, 24  # linux/capability.h
 
 
@@ -204,7 +206,9 @@ def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | N
     superblock = _filesystem.superblock_of(Path(mount.device) if mount else path)
     if superblock is None:
         return Image(
-            status.st_size, _signature(path, runner) if _has_bytes(path) else BLANK, locked=_file_lock.is_locked(path)
+            status.st_size,
+            _signature(path, runner) if _has_bytes(path) else BLANK,
+            locked=_file_lock.is_locked(path, _DETACHING),
         )
     if mount:
         size = _filesystem.KINDS[superblock.fstype].mounted_size(str(data_root), Path(mount.device))
@@ -215,7 +219,7 @@ def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | N
         content=superblock.fstype,
         clean=superblock.clean,
         full=superblock.fills(status.st_size),
-        locked=_file_lock.is_locked(path),
+        locked=_file_lock.is_locked(path, _DETACHING),
         half_grown=growing(path).exists(),
     )
 

@@ -69,7 +69,12 @@ options:
     description: MTU of the bridge. By default the uplink's, which it cannot exceed.
     type: int
   ipv6_range:
-    description: An IPv6 range for inner containers, in CIDR notation, within one of the uplink's IPv6 networks.
+    description:
+      - An IPv6 range for inner containers, in CIDR notation; one of the uplink's IPv6 networks as a whole, or a part of
+        one.
+      - An engine before Docker 28 takes every other IPv6 address than its own off the bridge, so give it the whole
+        network. It makes container addresses of their MAC addresses then, which follow from their IPv4 addresses, and
+        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6).
     type: str
     default: ""
   mode:
@@ -159,6 +164,11 @@ fixed_cidr_v6:
   returned: success
   type: str
   sample: fd00:17::100:0/112
+bip_v6:
+  description: C(dockerd --bip6), for Docker 28 and later; empty without O(ipv6_range).
+  returned: success
+  type: str
+  sample: fd00:17::2/64
 gateway:
   description: C(dockerd --default-gateway); empty if containers route by the bridge.
   returned: success

@@ -117,11 +117,17 @@ def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
 def user_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
     """A user-defined network whose agents get their addresses from the first /24 of a /16."""
     key, _, value = label.partition("=")
-    pool = docker.types.IPAMPool(subnet="10.213.0.0/16", iprange="10.213.0.0/24", gateway="10.213.0.1")
-    made = engine.networks.create(
-        f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
-        ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-        labels={key: value},
-    )
+    for second in range(200, 250):
+        pool = docker.types.IPAMPool(f"10.{second}.0.0/16", f"10.{second}.0.0/24", f"10.{second}.0.1")
+        with contextlib.suppress(docker.errors.APIError):  # somebody else's
+            made = engine.networks.create(
+                f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
+                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                labels={key: value},
+            )
+            break
+    else:
+        pytest.fail("no free subnet among 10.200.0.0/16 to 10.249.0.0/16")
+    made.reload()
     yield made
     made.remove()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 
-import docker
 import netaddr
 import pytest
 from agents import Agent, Start
@@ -70,9 +71,11 @@ def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dic
 def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
     """Working folder, descriptors, no signal ignored or blocked (Python ignores PIPE and XFSZ)."""
     assert agent.read("/run/standin/cwd").strip() == "/var/tmp"
-    descriptors = dict(line.split(" ", 1) for line in agent.read("/run/standin/descriptors").splitlines())
-    assert set(descriptors) == {"0", "1", "2"}
-    assert descriptors["0"] == "/dev/null"
+    links = re.findall(r" (\d+) -> (\S+)", agent.read("/run/standin/descriptors"))
+    # 10 and up are the stand-in's shell's own, for the script itself (dash: savefd).
+    descriptors = {int(number): target for number, target in links if int(number) < 10}
+    assert sorted(descriptors) == [0, 1, 2]
+    assert descriptors[0] == "/dev/null"
     status = dict(line.split(":", 1) for line in agent.read("/run/standin/status").splitlines())
     assert int(status["SigIgn"], 16) == 0
     assert int(status["SigBlk"], 16) == 0
@@ -145,13 +148,13 @@ def test_overlay_is_used_where_it_works(start: Start, volume: str) -> None:
     assert "changed=0" in agent.run("mesos-dind", "converge")
 
 
-def test_standard_input_reaches_the_command(engine: docker.DockerClient, start: Start, volume: str) -> None:
+def test_standard_input_reaches_the_command(start: Start, volume: str) -> None:
     agent = start("cat", stdin_open=True, volumes={volume: "/var/lib/docker"})
-    stream = agent.container.attach_socket(params={"stdin": 1, "stream": 1})
-    agent.await_boot()
-    stream._sock.sendall(b"through the whole boot\n")
-    agent.await_line("through the whole boot")
-    stream.close()
+    with subprocess.Popen(["docker", "attach", str(agent.container.id)], stdin=subprocess.PIPE) as attached:
+        agent.await_boot()
+        attached.communicate(b"through the whole boot\n")
+        agent.await_line("through the whole boot")
+        attached.terminate()
 
 
 def test_a_terminal_works(start: Start, volume: str) -> None:
@@ -187,7 +190,7 @@ def test_a_users_daemon_json_is_merged(start: Start, volume: str) -> None:
 def test_nothing_that_a_user_gives_is_a_template(start: Start, volume: str) -> None:
     evil = "{{ lookup('ansible.builtin.pipe', 'touch /pwned') }}"
     agent = start(
-        "echo", evil, env={"DOCKER_DAEMON_ARGS": f"--label 'note={evil}'"}, volumes={volume: "/var/lib/docker"}
+        "echo", evil, env={"DOCKER_DAEMON_ARGS": f'--label "note={evil}"'}, volumes={volume: "/var/lib/docker"}
     )
     assert agent.wait() == 0
     assert agent.container.logs(stderr=False).decode().strip() == evil

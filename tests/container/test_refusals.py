@@ -38,7 +38,7 @@ def test_a_wrong_value_is_one_line_and_64(start: Start, name: str, value: str, a
     assert repr(value) in line
     assert allowed in line
     # Nothing that the boot makes is there.
-    paths = {change["Path"] for change in agent.container.diff()}
+    paths = {str(change["Path"]) for change in agent.container.diff()}
     assert not {path for path in paths if path.startswith(("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker"))}
 
 

@@ -61,7 +61,8 @@ def v2_mount() -> Path | None:
 def groups_of_tests() -> set[Path]:
     """All groups on the host that a test, or the module in one, has made."""
     roots = [*v1_mounts().values(), *filter(None, [v2_mount()])]
-    return {Path(folder) for root in roots for folder, _, _ in os.walk(root) if "mesos-dind" in folder}
+    tops = [top for root in roots for top in (*root.glob(f"{PREFIX}-*"), *root.glob("mesos-dind"))]
+    return {Path(folder) for top in tops for folder, _, _ in os.walk(top)}
 
 
 def remove_group(group: Path) -> None:

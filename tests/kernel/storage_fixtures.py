@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _FLUSH_LOG = 1
+_PATIENCE = 20.0  # seconds
 _DONE, _REFUSED = 0, 3
 _ENOUGH = 200 << 20  # bytes; a writer stops there in any case
 
@@ -334,6 +336,21 @@ def start_writing(path: Path) -> Writer:
     os.read(started, 1)
     os.close(started)
     return Writer(pid, receiving)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true while the kernel works in the background, of which nothing tells."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_detached(home: Path) -> bool:
+    """Whether no loop device is left with a backing file below ``home``; the kernel is given time for it."""
+    return eventually(lambda: not attached_to(home))
 
 
 def attached_to(home: Path) -> list[str]:

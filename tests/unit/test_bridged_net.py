@@ -270,7 +270,7 @@ def test_no_ipv4_address_no_range():
     ("ipv6_range", "cause"),
     [
         ("fd00:1::/64", "lies in no IPv6 network of eth0 (it has: fd00::/64)"),
-        ("fd00::/64", "lies in no IPv6 network"),
+        ("fd00::/56", "lies in no IPv6 network"),
         ("10.0.0.0/24", "lies in no IPv6 network"),
         ("fd00::/112", "holds fd00::2"),
         ("fd00::1:1/112", "has host bits set"),
@@ -281,6 +281,21 @@ def test_ipv6_ranges_that_cannot_be(ipv6_range, cause):
     eth0 = replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64)))
     with pytest.raises(RangeError, match=re.escape(cause)):
         plan(Desired(offset="0.0.1.0", ipv6_range=ipv6_range), fresh(eth0), ROOTS)
+
+
+def test_the_whole_ipv6_network_may_be_the_range():
+    eth0 = replace(ETH0, addresses=(OWN, Address(6, "fe80::2", 64, "link"), Address(6, "fd00::2", 64)))
+    found = facts(Desired(offset="0.0.1.0", ipv6_range="fd00::/64"), fresh(eth0))
+    assert (found["fixed_cidr_v6"], found["bip_v6"]) == ("fd00::/64", "fd00::2/64")
+
+
+def test_the_link_local_address_that_dockerd_takes_away_is_not_missed():
+    local = Address(6, "fe80::2", 64, "link")
+    good = arranged(fresh(replace(ETH0, addresses=(OWN, local))))
+    bridge = replace(good.bridge_link, addresses=(OWN, replace(local, local="fe80::1")))
+    after = replace(good, network=replace(good.network, links=(LO, good.uplink_link, bridge)))
+    assert plan(BRIDGED, after, ROOTS) == []
+    assert local in arranged(after, Desired(state="absent")).uplink_link.addresses
 
 
 # Choosing the uplink

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_mounts, _mountinfo, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_changes, _cgroup_mounts, _mountinfo, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_changes import (
     CHANGES,
     Change,
@@ -367,6 +367,15 @@ def test_processes_leave_the_containers_group_and_everything_is_delegated(tmp_pa
     )
 
 
+def test_a_process_of_another_pid_namespace_is_not_taken_for_ourselves(tmp_path: Path) -> None:
+    """It is listed as 0, and a 0 that is written means the writer: cgroup-v2.rst."""
+    machine = Machine(tmp_path, "podman-v2-privileged")
+    machine.group("group", procs="0\n7\n0\n")
+    machine.group("leaf")
+    _cgroup_changes.move_processes(tmp_path / "group", tmp_path / "leaf")
+    assert (tmp_path / "leaf/cgroup.procs").read_text() == "7"
+
+
 def test_only_what_is_missing_is_delegated(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "podman-v2-privileged")
     machine.group("sys/fs/cgroup", controllers=CONTROLLERS, delegated="cpu pids")
@@ -382,9 +391,9 @@ def test_in_the_hosts_namespace_only_the_containers_own_group_is_touched(tmp_pat
     machine.group("sys/fs/cgroup", controllers=CONTROLLERS, delegated="", procs="1\n", kind="")
     [step] = plan(DESIRED, machine.inspect())
     assert step.change == Delegate(f"{ROOT}{group}", "mesos-dind", tuple(CONTROLLERS.split()))
-    assert _cgroup_mounts._cgroup_parent(machine.inspect()) == group
+    assert _cgroup_mounts.cgroup_parent(machine.inspect()) == group
     machine.write("proc/self/cgroup", f"0::{group}/mesos-dind\n")
-    assert _cgroup_mounts._cgroup_parent(machine.inspect()) == group
+    assert _cgroup_mounts.cgroup_parent(machine.inspect()) == group
 
 
 def test_the_hosts_own_root_group_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Bridged mode: inner containers on the outer network, reached from the host and from each other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import netaddr
+import pytest
+from agents import Agent, Start
+from docker.models.networks import Network
+from docker.types import EndpointConfig
+
+Pair = tuple[Agent, Agent]
+
+
+@pytest.fixture(scope="module")
+def pair(start_any: Start, task_archive: bytes) -> Pair:
+    """Two stand-in agents in bridged mode, each with two inner containers, `one` and `two`."""
+    agents = [start_any(env={"DOCKER_NETWORK_OFFSET": f"0.0.{number}.0"}) for number in (1, 2)]
+    for agent in agents:
+        agent.await_boot().load(task_archive)
+        for name in ("one", "two"):
+            agent.inner("run", "--detach", "--name", name, "mesos-dind-task", "httpd", "-f", "-vv", "-p", "80")
+    return agents[0], agents[1]
+
+
+def address(agent: Agent, name: str) -> netaddr.IPAddress:
+    return netaddr.IPAddress(agent.inner("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", name))
+
+
+def ping(*prefix: str, to: object) -> list[str]:
+    return [*prefix, "ping", "-c", "1", "-W", "5", str(to)]
+
+
+def ranges(network: netaddr.IPNetwork) -> list[netaddr.IPNetwork]:
+    return [netaddr.IPNetwork((int(network.network) + (number << 8), 24)) for number in (1, 2)]
+
+
+def test_inner_containers_have_addresses_of_their_agents_range(pair: Pair, outer_network: netaddr.IPNetwork) -> None:
+    for agent, wanted in zip(pair, ranges(outer_network), strict=True):
+        for name in ("one", "two"):
+            assert address(agent, name) in wanted
+
+
+def test_the_host_reaches_them(pair: Pair) -> None:
+    for agent in pair:
+        for name in ("one", "two"):
+            subprocess.run(ping(to=address(agent, name)), check=True, capture_output=True)
+
+
+def test_they_reach_the_host(pair: Pair, outer_network: netaddr.IPNetwork) -> None:
+    for agent in pair:
+        for name in ("one", "two"):
+            agent.inner(*ping("exec", name, to=outer_network.network + 1))
+
+
+def test_they_reach_each_other_within_and_across_agents(pair: Pair) -> None:
+    everyone = [(agent, name) for agent in pair for name in ("one", "two")]
+    for agent, name in everyone:
+        for other, other_name in everyone:
+            agent.inner(*ping("exec", name, to=address(other, other_name)))
+
+
+def test_a_sibling_sees_the_source_address_unchanged(pair: Pair) -> None:
+    here, there = pair
+    here.inner("exec", "two", "wget", "-q", "-O", "-", f"http://{address(there, 'two')}/proc/version")
+    assert f"[::ffff:{address(here, 'two')}]:" in there.run("sh", "-c", "docker logs two 2>&1")
+
+
+def test_the_agents_own_address_is_on_the_bridge_and_still_answers(pair: Pair) -> None:
+    for agent in pair:
+        (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
+        assert agent.address in {info["local"] for info in docker0["addr_info"]}
+        assert json.loads(agent.run("ip", "-json", "-4", "address", "show", "eth0")) in ([], [{}])
+        subprocess.run(ping(to=agent.address), check=True, capture_output=True)
+
+
+def test_a_second_run_changes_nothing(pair: Pair) -> None:
+    for agent in pair:
+        assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_agents_are_restarted_with_what_they_had(pair: Pair) -> None:
+    """The network namespace is a new one then; images and containers are kept."""
+    agent = pair[1]
+    agent.container.restart()
+    agent.await_line("stand-in agent: running")
+    while agent.exec("docker", "start", "one").exit_code:
+        pass
+    subprocess.run(ping(to=address(agent, "one")), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("offset", ["auto", "0.0.7.0"])
+def test_on_a_user_defined_network(user_network: Network, start: Start, task_archive: bytes, offset: str) -> None:
+    agent = start(env={"DOCKER_NETWORK_OFFSET": offset}, network=user_network.name).await_boot()
+    agent.load(task_archive)
+    agent.inner("run", "--detach", "--name", "one", "mesos-dind-task", "sleep", "1000")
+    subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
+    number = int(netaddr.IPAddress(agent.address)) - int(subnet.network) if offset == "auto" else 7
+    assert address(agent, "one") in netaddr.IPNetwork((int(subnet.network) + (number << 8), 24))
+    subprocess.run(ping(to=address(agent, "one")), check=True, capture_output=True)
+
+
+def test_auto_is_refused_with_the_numbers_where_the_layout_cannot_give_it(user_network: Network, start: Start) -> None:
+    subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
+    agent = start(
+        "true",
+        env={"DOCKER_NETWORK_OFFSET": "auto", "DOCKER_NETWORK_SIZE": "18"},
+        networking_config={user_network.name: EndpointConfig("1.45", ipv4_address=str(subnet.network + 5))},
+        network=user_network.name,
+    )
+    assert agent.wait() == 64
+    (line,) = agent.logs().splitlines()
+    for number in ("DOCKER_NETWORK_OFFSET='auto'", "18", "5", str(subnet)):
+        assert number in line
