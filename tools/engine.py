@@ -36,7 +36,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -47,7 +47,7 @@ OLDEST_ENGINE = 23
 SUITE = "trixie"
 BASE_IMAGE, TASK_IMAGE = f"mesos-dind-base:{SUITE}", "mesos-dind-task:latest"
 CLIENT_PACKAGES = ("docker-cli", "docker-buildx")
-ENGINE_PACKAGES = ("docker.io", "containerd", "runc", *CLIENT_PACKAGES)
+ENGINE_PACKAGES = ("docker.io", "containerd", *CLIENT_PACKAGES)
 DEFAULT_SOCKET = Path("/run/docker.sock")
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 # The default bridge's candidates, like Docker's own: a /16 each, since agents are given /24s of it.
@@ -64,7 +64,7 @@ class EngineError(Exception):
         super().__init__(f"{cause}; {cure}" if cure else cause)
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A signal asked the tool to end while it ran no command."""
 
     def __init__(self, number: int) -> None:
@@ -121,7 +121,10 @@ def parse_deb822(text: str) -> list[Source]:
     found = []
     for stanza in re.split(r"\n\s*\n", uncommented):
         fields = _fields(stanza)
-        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in {"no", "false"}:
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in {
+            "no",
+            "false",
+        }:
             found += [
                 Source(
                     uri,
@@ -174,7 +177,7 @@ def retargeted(sources: Iterable[Source], codename: str, suite: str) -> list[Sou
 
 
 def mirror_list(uri: str) -> Path | None:
-    """The file behind a ``mirror+file:`` URI (Debian's cloud images), None for any other; see apt-transport-mirror(1)."""
+    """The file behind a ``mirror+file:`` URI (Debian's cloud images), None for any other; apt-transport-mirror(1)."""
     match = re.fullmatch(r"mirror\+file:(?://)?(/.*)", uri)
     return Path(match[1]) if match else None
 
@@ -194,10 +197,10 @@ def major(version: str | None) -> int:
     return int(match[1]) if match else -1
 
 
-def parse_candidate(policy: str) -> str | None:
-    """The candidate in the output of ``apt-cache policy PACKAGE``, None if there is none."""
-    match = re.search(r"^\s*Candidate: (\S+)", policy, re.MULTILINE)
-    return match[1] if match and match[1] != "(none)" else None
+def parse_candidates(policy: str) -> dict[str, str]:
+    """Each package's candidate in the output of ``apt-cache policy PACKAGE...``; those without one are left out."""
+    found = re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (\S+)$", policy, re.MULTILINE)
+    return {package: version for package, version in found if version != "(none)"}
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,7 @@ def free_subnet(taken: Iterable[str], avoid: Iterable[str] = ()) -> ipaddress.IP
 
 
 def leftover_bridges(rules: str, prefix: str) -> list[str]:
-    """The bridges of an engine whose chains start with ``prefix``, from ``iptables -S``: it filters what leaves by one."""
+    """The bridges of an engine whose chains start with ``prefix``, from ``iptables -S``: it filters what goes there."""
     found = re.findall(rf"^-A FORWARD -o (\S+) .*-j {re.escape(prefix)}\S*$", rules, re.MULTILINE)
     return list(dict.fromkeys(found))
 
@@ -334,6 +337,10 @@ class Layout:
     @property
     def config(self) -> Path:
         return self.cache / "engine" / "daemon.json"
+
+    @property
+    def data(self) -> Path:
+        return self.cache / "engine" / "data"
 
     @property
     def log(self) -> Path:
@@ -404,8 +411,8 @@ class Terminal:
                 check=False,
                 env={**(env or os.environ), "LC_ALL": "C"},
             )
-        except FileNotFoundError:
-            raise EngineError(f"there is no program {argv[0]!r}", "install the package that has it") from None
+        except OSError as error:
+            raise cannot_run(argv[0], error) from None
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
             raise EngineError(f"`{shlex.join(argv)}` failed with status {done.returncode}: {said}")
@@ -424,10 +431,15 @@ class Terminal:
             done = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=output or sys.stderr.fileno(), check=False, env=env
             )
-        except FileNotFoundError:
-            raise EngineError(f"there is no program {argv[0]!r}", "install the package that has it") from None
+        except OSError as error:
+            raise cannot_run(argv[0], error) from None
         if done.returncode:
             raise EngineError(f"`{shlex.join(argv)}` failed with status {done.returncode}", "its output is above")
+
+
+def cannot_run(program: str, error: OSError) -> EngineError:
+    cure = "install the package that has it" if isinstance(error, FileNotFoundError) else ""
+    return EngineError(f"cannot run {program}: {error.strerror}", cure)
 
 
 # -- packages -----------------------------------------------------------------------------------------------------
@@ -446,6 +458,7 @@ def apt_install(terminal: Terminal, *packages: str) -> None:
         "--yes",
         "--no-install-recommends",
         "--option=DPkg::Lock::Timeout=300",
+        "--option=Dpkg::Use-Pty=false",
         "install",
         *packages,
         env=quiet,
@@ -480,7 +493,8 @@ def sources_for(suite: str) -> list[Source]:
     own = distribution_sources(machine_sources(), release["ID"], release.get("VERSION_CODENAME", ""))
     if not own:
         raise EngineError(
-            f"no apt source of this machine is {release['ID']}'s own archive", "add one in /etc/apt/sources.list.d"
+            f"no apt source of this machine is {release['ID']}'s own archive",
+            "add one in /etc/apt/sources.list.d",
         )
     return retargeted(own, release["VERSION_CODENAME"], suite)
 
@@ -505,7 +519,7 @@ class PrivateApt:
     """An apt with sources, state, preferences and cache of its own, that takes the machine for what it is.
 
     It reads a copy of dpkg's status, so that only what the machine lacks is fetched, and prefers the machine's own
-    release for all but Docker's packages, so that no library newer than the machine's libc comes along.
+    release for all but Docker's packages, since the newer one's others (runc is one) want a newer libc.
     """
 
     def __init__(self, terminal: Terminal, folder: Path, suite: str) -> None:
@@ -542,15 +556,18 @@ class PrivateApt:
     def _configuration(self) -> str:
         settings = {
             "Dir::Etc::SourceList": self._folder / "sources.list",
-            "Dir::Etc::SourceParts": "-",
+            "Dir::Etc::SourceParts": "/dev/null",
             "Dir::Etc::Preferences": self._folder / "preferences",
-            "Dir::Etc::PreferencesParts": "-",
+            "Dir::Etc::PreferencesParts": "/dev/null",
             "Dir::State": self._folder / "state",
             "Dir::State::status": self._folder / "status",
             "Dir::Cache": self._folder / "cache",
+            # Images of distributions switch it off, and every apt command would read all lists anew.
+            "Dir::Cache::pkgcache": "pkgcache.bin",
             "APT::Sandbox::User": "root",
             "APT::Install-Recommends": "false",
             "Acquire::Languages": "none",
+            "Acquire::GzipIndexes": "false",
             "Acquire::Retries": "3",
             "Debug::NoLocking": "true",
             **({"Acquire::https::CAInfo": ca} if (ca := custom_ca()) else {}),
@@ -567,11 +584,8 @@ class PrivateApt:
 
     def download(self, packages: Sequence[str]) -> list[Path]:
         """Fetch those of ``packages`` that the release has, with what the machine lacks for them."""
-        known = [
-            package
-            for package in packages
-            if parse_candidate(self._terminal.ask("apt-cache", "-c", str(self._config), "policy", package))
-        ]
+        policy = self._terminal.ask("apt-cache", "-c", str(self._config), "policy", *packages)
+        known = list(parse_candidates(policy))
         self._terminal.say(f"fetching {', '.join(known)} of {self._suite}")
         self._apt("--download-only", "install", *known)
         return sorted(self.archives.glob("*.deb"))
@@ -680,6 +694,7 @@ class OwnDaemon:
     def __init__(self, terminal: Terminal, layout: Layout, programs: Path | None) -> None:
         self._terminal, self._layout, self._programs = terminal, layout, programs
         self._bridge = layout.tag
+        self._answered = False
         self._rules = Firewall(terminal, layout.tag)
 
     @property
@@ -692,10 +707,6 @@ class OwnDaemon:
         if pid is not None:
             self._await_answer(pid)
         return pid is not None
-
-    def left_behind(self) -> bool:
-        """Whether an engine that was killed has left something: it takes another one to clean that up."""
-        return self._layout.run.exists()
 
     def start(self) -> None:
         """Start it and wait until it answers; raises EngineError with the log's end shown if it does not."""
@@ -720,6 +731,11 @@ class OwnDaemon:
 
     def stop(self) -> None:
         """Stop it and its containers, and remove its bridges, chains, sockets and mounts. Its images stay."""
+        if self._pid() is None and self._answered:
+            self._terminal.say(f"dockerd has ended while it was in use; its log is {self._layout.log}")
+        if self._pid() is None and self._orphans():
+            self._terminal.say("it has left processes behind, which a new one ends")
+            self.start()
         pid = self._pid()
         if pid is not None:
             self._terminal.say("stopping dockerd")
@@ -727,8 +743,11 @@ class OwnDaemon:
         bridges = self._rules.remove()
         for bridge in dict.fromkeys([*bridges, self._bridge]):
             self._terminal.answer("ip", "link", "delete", bridge)
-        for mount in mounts_below(self._layout.run):
-            self._terminal.answer("umount", str(mount))
+        # A dockerd that was killed leaves its network namespace, and its data root mounted on itself.
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        for folder in (self._layout.run, self._layout.data):
+            for point in mounts_at_or_below(mountinfo, folder):
+                self._terminal.answer("umount", str(point))
         shutil.rmtree(self._layout.run, ignore_errors=True)
 
     def _pid(self) -> int | None:
@@ -740,6 +759,11 @@ class OwnDaemon:
             return None
         return pid if os.fsencode(self._layout.config) in arguments else None
 
+    def _orphans(self) -> bool:
+        """Whether a containerd or a container's shim of ours lives: each has our containerd's files as an argument."""
+        mark = os.fsencode(self._layout.run / "exec")
+        return any(mark in arguments for arguments in command_lines())
+
     def _await_answer(self, pid: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         with contextlib.closing(Process(pid)) as process:
@@ -749,6 +773,7 @@ class OwnDaemon:
                     raise self._failure("dockerd ended while it was starting")
                 if time.monotonic() > deadline:
                     raise self._failure(f"dockerd (process {pid}) does not answer after {START_SECONDS:g} s")
+        self._answered = True
 
     def _failure(self, cause: str) -> EngineError:
         """An error about dockerd, with the end of its log shown before it."""
@@ -767,7 +792,7 @@ class OwnDaemon:
     def _configuration(self) -> dict[str, object]:
         return {
             "hosts": [f"unix://{self.socket}"],
-            "data-root": str(self._layout.cache / "engine" / "data"),
+            "data-root": str(self._layout.data),
             "exec-root": str(self._layout.run / "exec"),
             "pidfile": str(self._layout.pid_file),
             "bridge": self._bridge,
@@ -778,7 +803,12 @@ class OwnDaemon:
     def _spawn(self) -> subprocess.Popen[bytes]:
         roots = [self._programs] if self._programs else []
         path = [str(root / folder) for root in roots for folder in ("usr/sbin", "usr/bin")]
-        path = [str(self._rules.wrappers(self._layout.run)), *path, os.environ.get("PATH", os.defpath), "/usr/sbin:/sbin"]
+        path = [
+            str(self._rules.wrappers(self._layout.run)),
+            *path,
+            os.environ.get("PATH", os.defpath),
+            "/usr/sbin:/sbin",
+        ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
         environment["PATH"] = ":".join(path)
         if libraries := [str(folder) for root in roots for folder in library_folders(root)]:
@@ -912,10 +942,20 @@ def library_folders(programs: Path) -> list[Path]:
     return [folder for folder in folders if any(folder.glob("*.so.*"))]
 
 
-def mounts_below(folder: Path) -> list[Path]:
-    """Mount points below ``folder``, innermost first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [Path(point) for point in reversed(points) if point.startswith(f"{folder}/")]
+def command_lines() -> Iterator[bytes]:
+    """The arguments of every process that lives, NUL-separated."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield (process / "cmdline").read_bytes()
+
+
+def mounts_at_or_below(mountinfo: str, folder: Path) -> list[Path]:
+    """Mount points, innermost first, from the text of ``/proc/self/mountinfo``; see proc(5)."""
+    points = [
+        Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4]))
+        for line in mountinfo.splitlines()
+    ]
+    return [point for point in reversed(points) if point.is_relative_to(folder)]
 
 
 def look(terminal: Terminal, layout: Layout) -> Situation:
@@ -957,7 +997,7 @@ def docker_candidate(terminal: Terminal) -> str | None:
         terminal.say("fetching the package lists")
         terminal.show("apt-get", "--quiet", "update")
         policy = terminal.answer("apt-cache", "policy", "docker.io")
-    return parse_candidate(policy or "")
+    return parse_candidates(policy or "").get("docker.io")
 
 
 def make_daemon(terminal: Terminal, layout: Layout, choice: Choice) -> Daemon:
@@ -981,7 +1021,13 @@ def client_environment(terminal: Terminal, layout: Layout, host: str | None, pro
     """
     environment = dict(os.environ)
     if host:
-        for name in ("DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION"):
+        for name in (
+            "DOCKER_CONTEXT",
+            "DOCKER_TLS",
+            "DOCKER_TLS_VERIFY",
+            "DOCKER_CERT_PATH",
+            "DOCKER_API_VERSION",
+        ):
             environment.pop(name, None)
         environment["DOCKER_HOST"] = host
     if programs:
@@ -1017,3 +1063,331 @@ def replace_text(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.write_text(text)
     fresh.replace(path)
+
+
+def client_programs(terminal: Terminal, layout: Layout) -> Path | None:
+    """The folder with an unpacked client, where the installed one has no buildx and another is to be had; else None."""
+    if terminal.answer("docker", "buildx", "version"):
+        return None
+    own = terminal.answer("apt-cache", "policy", "docker-buildx") or ""
+    suite = os_release().get("VERSION_CODENAME", "") if parse_candidates(own) else SUITE
+    try:
+        return provide_programs(terminal, layout, CLIENT_PACKAGES, suite)
+    except EngineError as error:
+        terminal.say(f"images cannot be built, since docker has no buildx here: {error}")
+        return None
+
+
+# -- run and stop -------------------------------------------------------------------------------------------------
+
+
+class Signals:
+    """INT, TERM and HUP end the tool while it starts an engine, are COMMAND's while that runs, and wait while it stops.
+
+    What is ignored already (nohup, a shell's background job) stays so.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._held = False
+        self._pending: list[int] = []
+
+    def install(self) -> None:
+        for number in self.NUMBERS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self._child:
+            self._pass_on(self._child, number)
+        elif self._held:
+            self._pending.append(number)
+        else:
+            raise Stopped(number)
+
+    @staticmethod
+    def _pass_on(child: subprocess.Popen[bytes], number: int) -> None:
+        # Ctrl-C reaches the whole foreground process group, so the child has had it already.
+        typed = number == signal.SIGINT and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()
+        if not typed:
+            child.send_signal(number)
+
+    def hold(self) -> None:
+        """From here on nothing is interrupted: what comes is COMMAND's, or too late."""
+        self._held = True
+
+    def wait_for(self, child: subprocess.Popen[bytes]) -> int:
+        """Wait for the child, passing signals on; returns a status as a shell gives it."""
+        self._child = child
+        for number in self._pending:
+            self._pass_on(child, number)
+        status = child.wait()
+        self._child = None
+        return status if status >= 0 else 128 - status
+
+
+def execute(signals: Signals, command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]) -> int:
+    """Run COMMAND to its end; returns its status, 127 or 126 if it cannot be run. It inherits ``keep``."""
+    signals.hold()
+    program = shutil.which(command[0], path=environment.get("PATH")) or command[0]
+    try:
+        child = subprocess.Popen([program, *command[1:]], env=dict(environment), pass_fds=keep)
+    except OSError as error:
+        print(f"engine: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127 if isinstance(error, FileNotFoundError) else 126
+    return signals.wait_for(child)
+
+
+@contextlib.contextmanager
+def exclusive(terminal: Terminal, layout: Layout, name: str, what: str) -> Iterator[None]:
+    """Be the only one of us that does ``what``; waits for another one."""
+    lock = Lock(layout.lock(name))
+    try:
+        if not lock.take(fcntl.LOCK_EX):
+            terminal.say(f"waiting for another run that {what}")
+            lock.wait(fcntl.LOCK_EX)
+        yield
+    finally:
+        lock.close()
+
+
+def changing(terminal: Terminal, layout: Layout) -> contextlib.AbstractContextManager[None]:
+    """Be the only one of us that starts or stops an engine, or fetches its programs."""
+    return exclusive(terminal, layout, "change", "starts or stops the engine")
+
+
+@contextlib.contextmanager
+def using(terminal: Terminal, layout: Layout, daemon: Daemon, signals: Signals) -> Iterator[int]:
+    """Have the engine run; the last of its users stops it. Gives the descriptor that makes a process a user."""
+    users = Lock(layout.lock("users"))
+    # Nobody has it exclusively but who stops the engine, and that under the other lock.
+    with changing(terminal, layout):
+        users.wait(fcntl.LOCK_SH)
+    try:
+        with changing(terminal, layout):
+            if daemon.running():
+                terminal.say(f"using the engine that runs already at {daemon.socket}")
+            else:
+                daemon.start()
+        yield users.descriptor
+    finally:
+        signals.hold()
+        with changing(terminal, layout):
+            if users.take(fcntl.LOCK_EX):
+                daemon.stop()
+            else:
+                terminal.say("the engine has other users, and stays")
+            users.close()
+
+
+def run(terminal: Terminal, layout: Layout, signals: Signals, command: Sequence[str]) -> int:
+    """Run COMMAND with an engine; returns its status."""
+    situation = look(terminal, layout)
+    choice = choose(situation)
+    if choice.way is Way.GIVEN:
+        terminal.say(f"using Docker {situation.answering}, which answers already")
+        with changing(terminal, layout):
+            programs = client_programs(terminal, layout)
+        return execute(signals, command, client_environment(terminal, layout, None, programs), keep=())
+    with changing(terminal, layout):
+        daemon = make_daemon(terminal, layout, choice)
+        unpacked = layout.programs(ENGINE_PACKAGES)
+        programs = unpacked if unpacked.is_dir() and choice.suite else client_programs(terminal, layout)
+    with using(terminal, layout, daemon, signals) as descriptor:
+        environment = client_environment(terminal, layout, f"unix://{daemon.socket}", programs)
+        return execute(signals, command, environment, keep=(descriptor,))
+
+
+def stop(terminal: Terminal, layout: Layout) -> int:
+    """Stop the engine that was left running; raises EngineError if somebody uses it."""
+    users = Lock(layout.lock("users"))
+    with changing(terminal, layout):
+        if not users.take(fcntl.LOCK_EX):
+            pids = ", ".join(map(str, holders(layout.lock("users"))))
+            raise EngineError(f"the engine is in use by process {pids}", "end that first")
+        if layout.started_by_systemd.exists():
+            SystemdDaemon(terminal, layout).stop()
+        elif layout.run.exists():
+            unpacked = layout.programs(ENGINE_PACKAGES)
+            OwnDaemon(terminal, layout, unpacked if unpacked.is_dir() else None).stop()
+        else:
+            terminal.say("no engine of ours runs")
+        users.close()
+    return 0
+
+
+def holders(path: Path) -> list[int]:
+    """The processes that have a file open. (/proc/locks names who took a lock, who may be dead.)"""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # It may end meanwhile.
+        with contextlib.suppress(OSError):
+            if any(link.readlink() == path for link in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return sorted(set(found) - {os.getpid()})
+
+
+# -- images -------------------------------------------------------------------------------------------------------
+
+
+def image_exists(terminal: Terminal, name: str) -> bool:
+    """Whether the engine of the environment has an image; raises EngineError without an engine."""
+    try:
+        return bool(terminal.ask("docker", "image", "ls", "--quiet", name).strip())
+    except EngineError as error:
+        raise EngineError(str(error), "run this inside `tools/engine.py run --`") from None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a proxy's address means another machine in a container than outside."""
+    host = re.sub(r"^[a-z]+://|[:/][^:]*$|/.*", "", url)
+    return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
+
+
+def parse_apt_settings(dump: str) -> dict[str, str]:
+    """What archives may need of apt's configuration, from ``apt-config dump``: proxies, and leave to be out of date."""
+    wanted = "Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy)"
+    return dict(re.findall(rf'^({wanted}) "(.+)";$', dump, re.MULTILINE))
+
+
+def bootstrap_command(suite: str, sources: Sequence[Source], settings: Mapping[str, str], ca: Path | None) -> list[str]:
+    """The mmdebstrap that writes a tar archive of ``suite`` to stdout, with apt sources that work in it.
+
+    The image needs certificates only for https, and then the developer's own ones, too. mmdebstrap leaves its
+    options for apt in the image: a loopback proxy is not among them, and the path of the certificates is removed.
+    """
+    options = [
+        f'--aptopt={name} "{value}"'
+        for name, value in settings.items()
+        if not (name.endswith("Proxy") and is_loopback(value))
+    ]
+    if any(source.uri.startswith("https:") for source in sources):
+        options.append("--include=ca-certificates")
+        if ca:
+            options += [
+                f'--aptopt=Acquire::https::CAInfo "{ca}"',
+                f"--customize-hook=upload {shlex.quote(str(ca))} /usr/local/share/ca-certificates/developer.crt",
+                '--customize-hook=chroot "$1" update-ca-certificates',
+                '--customize-hook=sed -i /CAInfo/d "$1/etc/apt/apt.conf.d/99mmdebstrap"',
+            ]
+    return ["mmdebstrap", "--variant=minbase", *options, suite, "-", *map(str, sources)]
+
+
+def base_image(terminal: Terminal, layout: Layout, suite: str, name: str) -> None:
+    """Make the image ``name`` of Debian's (or Ubuntu's) minimal system, unless it exists."""
+    if image_exists(terminal, name):
+        terminal.say(f"{name} exists")
+        return
+    require_programs(terminal, {"mmdebstrap": "mmdebstrap"})
+    settings = parse_apt_settings(terminal.answer("apt-config", "dump") or "")
+    command = bootstrap_command(suite, sources_for(suite), settings, custom_ca())
+    proxies = {f"{key.split('::')[1]}_proxy": value for key, value in settings.items() if key.endswith("Proxy")}
+    terminal.say(f"making {name} with mmdebstrap, which takes half a minute")
+    # Not under its name yet: the import also succeeds where mmdebstrap broke off.
+    terminal.ask("docker", "tag", bootstrap_and_import(command, {**os.environ, **proxies}), name)
+    terminal.say(f"{name} is made")
+
+
+def bootstrap_and_import(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """The id of the image that the engine makes of the command's tar archive; raises EngineError if either fails."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as bootstrap:
+        try:
+            imported = subprocess.run(
+                ["docker", "import", "-"],
+                stdin=bootstrap.stdout,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        except BaseException:
+            bootstrap.terminate()
+            raise
+    image = imported.stdout.strip()
+    if bootstrap.returncode:
+        subprocess.run(["docker", "image", "rm", image], stdout=subprocess.DEVNULL, check=False)
+    if bootstrap.returncode or imported.returncode:
+        raise EngineError(f"`{command[0]} | docker import` failed", "its output is above")
+    return image
+
+
+def task_image(terminal: Terminal, layout: Layout, base: str, name: str) -> None:
+    """Build the image ``name`` that the tests run as a task, unless it exists."""
+    if image_exists(terminal, name):
+        terminal.say(f"{name} exists")
+        return
+    if base == BASE_IMAGE:
+        base_image(terminal, layout, SUITE, base)
+    terminal.say(f"building {name} from {base}")
+    folder = Path(__file__).resolve().parents[1] / "tests" / "images" / "task"
+    argument = f"--build-arg=BASE_IMAGE={base}"
+    terminal.show("docker", "buildx", "build", "--load", argument, f"--tag={name}", str(folder))
+    terminal.say(f"{name} is built")
+
+
+# -- command line -------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exits with 64 if it is wrong."""
+    parser = Parser(description="A Docker engine for the developer's commands.")
+    commands = parser.add_subparsers(dest="action", required=True, metavar="run|stop|base-image|task-image")
+    with_engine = commands.add_parser("run", help="run COMMAND with an engine", usage="%(prog)s -- COMMAND...")
+    with_engine.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    commands.add_parser("stop", help="stop an engine that was left running")
+    base = commands.add_parser("base-image", help="make the base image (inside `run`)")
+    base.add_argument("--suite", default=SUITE, help="release (%(default)s)")
+    base.add_argument("--name", help="name of the image (mesos-dind-base:SUITE)")
+    task = commands.add_parser("task-image", help="build the image that tests run as a task (inside `run`)")
+    task.add_argument("--base", default=BASE_IMAGE, help="image to build it from (%(default)s)")
+    task.add_argument("--name", default=TASK_IMAGE, help="name of the image (%(default)s)")
+    arguments = parser.parse_args(argv)
+    if arguments.action == "run":
+        arguments.command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+        if not arguments.command:
+            with_engine.error("there is no COMMAND to run")
+    return arguments
+
+
+def perform(arguments: argparse.Namespace, signals: Signals) -> int:
+    """Do what the command line says; returns the exit status."""
+    terminal, layout = Terminal(), default_layout()
+    if arguments.action == "run":
+        return run(terminal, layout, signals, arguments.command)
+    if arguments.action == "stop":
+        return stop(terminal, layout)
+    with exclusive(terminal, layout, "images", "makes an image"):
+        if arguments.action == "base-image":
+            name = arguments.name or f"{BASE_IMAGE.partition(':')[0]}:{arguments.suite}"
+            base_image(terminal, layout, arguments.suite, name)
+        else:
+            task_image(terminal, layout, arguments.base, arguments.name)
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = parse_arguments(argv)
+    signals = Signals()
+    signals.install()
+    try:
+        return perform(arguments, signals)
+    except EngineError as error:
+        print(f"engine: {error}", file=sys.stderr)
+        return FAILURE
+    except OSError as error:
+        print(f"engine: {error.filename or 'this machine'}: {error.strerror}", file=sys.stderr)
+        return FAILURE
+    except Stopped as stopped:
+        print(f"engine: ended by {stopped}", file=sys.stderr)
+        return 128 + stopped.number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

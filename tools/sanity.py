@@ -73,7 +73,7 @@ def main(options: list[str]) -> int:
 
 
 def copy_collection(collection: Path) -> None:
-    """Copy what git tracks, and what it would track, as it is in the working tree. Raises SystemExit without plugins."""
+    """Copy what git tracks, or would track, as it is in the working tree. Raises SystemExit where no plugin is."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SHIPPED, *ABOUT_SANITY],
         cwd=ROOT,

@@ -24,13 +24,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
+        arguments = self.validate_argument_spec(
             argument_spec={
                 "program": {"type": "path", "required": True},
                 "argv": {"type": "list", "elements": "str", "required": True},
                 "environment": {"type": "dict", "default": {}},
             }
-        )
+        )[1]
         if CALLBACK not in constants.config.get_config_value("CALLBACKS_ENABLED"):
             # Without it the play would end well and no agent would run.
             raise AnsibleActionFail(f"the callback {CALLBACK} is not enabled; add it to callbacks_enabled")

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def refuse(line: str, status: int) -> int:
-    print(f"mesos-dind: {line}", file=sys.stderr)
+    sys.stderr.write(f"mesos-dind: {line}\n")
     return status
 
 
@@ -139,4 +139,4 @@ def become_playbook(name: str, *options: str, debug: bool, log: str = "mesos.din
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -56,6 +56,7 @@ __all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
 
 SURVEY_SECONDS = 0.1
 SURVEYED_ADDRESSES = 1024
+ANYBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe
 FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
 # asm-generic/socket.h, since Linux 5.14: a number that no other network namespace of this boot has or will have.
 SO_NETNS_COOKIE = 71
@@ -199,15 +200,17 @@ def survey(desired: Desired, state: State) -> Survey:
     if not uplink.up:
         return Survey()
     addresses = [str(address) for address in found[:SURVEYED_ADDRESSES]]
-    taken = probes.answering(uplink.name, uplink.mac, "0.0.0.0", addresses, SURVEY_SECONDS)  # noqa: S104 - an ARP probe
+    taken = probes.answering(uplink.name, uplink.mac, ANYBODY, addresses, SURVEY_SECONDS)
     gateway = gateway_of(originals(state), 4)
     in_order = tuple(address for address in addresses if address in taken)
     if not gateway or desired.mode != "auto" or state.is_port:
         return Survey(in_order)
     seconds = min(1.0, desired.verify_timeout)
-    asked = (FOREIGN_MAC, uplink.mac)
-    foreign, own = (probes.answering(uplink.name, mac, "0.0.0.0", [gateway], seconds) for mac in asked)  # noqa: S104
-    return Survey(in_order, foreign_mac=bool(foreign) or not own)
+
+    def answers(mac: str) -> bool:
+        return bool(probes.answering(uplink.name, mac, ANYBODY, [gateway], seconds))
+
+    return Survey(in_order, foreign_mac=answers(FOREIGN_MAC) or not answers(uplink.mac))
 
 
 # Answering

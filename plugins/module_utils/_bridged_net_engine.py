@@ -33,7 +33,7 @@ def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
 
     None while dockerd runs and so has the file locked: it has read its record then.
     """
-    return tuple(address for _, address in _acting(_unlocked(data_root / STORE), bridge))
+    return tuple(address for _offset, address in _acting(_unlocked(data_root / STORE), bridge))
 
 
 def _unlocked(path: Path) -> bytes:

@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 BROADCAST_MAC = b"\xff" * 6
@@ -29,14 +29,16 @@ NDP_HOPS = 255
 RETRY_SECONDS = 0.25
 
 
-def announce(device: str, mac: str, addresses: Iterable[str]) -> None:
+def announce(device: str, mac: str, addresses: Sequence[str]) -> None:
     """Tell every neighbour on ``device`` that ``addresses`` are at ``mac``."""
+    ipv4 = [address for address in addresses if ":" not in address]
+    if ipv4:
+        with _arp_socket(device) as link:  # one for all: the kernel takes its time to close one
+            for address in ipv4:
+                link.send(_arp(mac, address, address))
     for address in addresses:
         if ":" in address:
             _advertise(device, mac, address)
-        else:
-            with _arp_socket(device) as link:
-                link.send(_arp(mac, address, address))
 
 
 def answering(device: str, mac: str, sender: str, targets: Sequence[str], seconds: float) -> set[str]:

@@ -177,7 +177,7 @@ def change(runner: Runner, lines: Iterable[str]) -> None:
         return
     done = runner.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in batch), ok=range(256))
     if done.status:
-        said, _, number = done.stderr.strip().rpartition("Command failed -:")
+        said, _separator, number = done.stderr.strip().rpartition("Command failed -:")
         line = batch[int(number) - 1] if number.isdecimal() else "; ".join(batch)
         raise DindError(f"`ip {line}` failed with status {done.status}: {said.strip() or done.stderr.strip()}")
 

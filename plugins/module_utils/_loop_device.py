@@ -109,7 +109,7 @@ def attached(file: int, name: str, dev: Path = DEV) -> Iterator[Path]:
     """
     info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR, os.fsencode(name)[:63], b"", b"", 0, 0)
     config = _CONFIG.pack(file, 0, info, *[0] * 8)
-    for _ in range(_ATTEMPTS):
+    for _attempt in range(_ATTEMPTS):
         path = node(_free_number(dev), dev)
         with _open_device(path) as device:
             if _configure(device, config):

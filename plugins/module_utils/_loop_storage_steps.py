@@ -41,7 +41,8 @@ T = TypeVar("T")
 
 def _present(thing: T | None) -> T:
     """What a step's plan has found, or made by an earlier step."""
-    assert thing is not None
+    if thing is None:
+        raise AssertionError("a step runs after those that it depends on")
     return thing
 
 

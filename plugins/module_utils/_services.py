@@ -112,6 +112,6 @@ class Service:
         events = selector.select(max(0.0, deadline - time.monotonic()))
         if not events:
             raise DindError(f"{self.name} is not ready after {timeout:g} s; {self.last_words()}")
-        if all(key.fileobj is not ready for key, _ in events):
+        if all(key.fileobj is not ready for key, _mask in events):
             raise DindError(f"{self.name} ended while it started; {self.last_words()}")
         return ready.recv(4096).split(b"\n")

@@ -44,7 +44,9 @@ class SettingError(DindError):
     """A variable with a wrong value: the entry point ends with status 64."""
 
     def __init__(self, variable: str, value: str, allowed: str) -> None:
-        super().__init__(f"{variable}={value!r} is refused: {allowed}")
+        super().__init__(allowed)
+        # After the base class has taken line breaks out of what it is given: a value is shown as it is, escaped.
+        self.cause = f"{variable}={value!r} is refused: {self.cause}"
 
 
 @dataclass(frozen=True)

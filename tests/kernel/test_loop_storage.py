@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -90,31 +91,25 @@ def test_a_second_run_changes_nothing_and_starts_no_process(
     assert container.call(mounts_below, storage.home) == [str(storage.data_root)]
 
 
-def test_the_module_itself(storage: Storage) -> None:
-    arguments = " ".join(
-        f"{name}={storage.full_params[name]}" for name in ("data_root", "image", "size", "fstype", "strategy")
+def ansible(storage: Storage, *options: str) -> dict[str, Any]:
+    """What the module answers to an ad-hoc call in the container."""
+    os.environ.update(
+        ANSIBLE_COLLECTIONS_PATH=str(Path(__file__).parents[2] / ".cache/collections"),
+        ANSIBLE_LOCALHOST_WARNING="false",
+        ANSIBLE_INVENTORY_UNPARSED_WARNING="false",
     )
+    given = ("data_root", "image", "size", "fstype", "strategy")
+    arguments = " ".join(f"{name}={storage.full_params[name]}" for name in given)
+    argv = (sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", "mesos.dind.loop_storage", "-a", arguments)
+    said = run(*argv, *options)
+    return json.loads(said[said.index("=> {") + 3 :])  # type: ignore[no-any-return]
 
-    def ansible(*options: str) -> dict[str, object]:
-        argv = (sys.executable, "-m", "ansible", "adhoc", "localhost", "-m", "mesos.dind.loop_storage")
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(Path(__file__).parents[2] / ".cache/collections"),
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-        }
-        done = subprocess.run(
-            [*argv, "-a", arguments, *options], capture_output=True, text=True, check=False, env=environment
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout[done.stdout.index("=> {") + 3 :])  # type: ignore[no-any-return]
 
-    try:
-        predicted = ansible("--check")
-        done = ansible()
-        again = ansible()
-    finally:
-        subprocess.run(["umount", str(storage.data_root)], check=False, capture_output=True)
+def test_the_module_itself(storage: Storage, container: Container) -> None:
+    predicted = container.call(ansible, storage, "--check")
+    assert names(storage.home) == []
+    done = container.call(ansible, storage)
+    again = container.call(ansible, storage)
     assert predicted["changed"]
     assert done["changed"]
     assert done["actions"] == predicted["actions"]
@@ -487,8 +482,12 @@ def test_freed_space_returns_to_the_host(storage: Storage, container: Container,
     full = storage.image.stat().st_blocks * 512
     assert full > 20 * MIB
     container.call(remove_all, storage.data_root)
-    container.call(run, "sync", "-f", str(storage.data_root))
-    assert eventually(lambda: storage.image.stat().st_blocks * 512 < full - 20 * MIB)
+
+    def is_freed() -> bool:
+        container.call(run, "sync", "-f", str(storage.data_root))
+        return storage.image.stat().st_blocks * 512 < full - 20 * MIB
+
+    assert eventually(is_freed)
 
 
 def remove_all(directory: Path) -> None:

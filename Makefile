@@ -1,0 +1,92 @@
+# Everything a developer does. `make help` says what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+TAG ?= mesos-dind:latest
+BASE_IMAGE ?=
+MESOS_DIR ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+COLLECTION := .cache/collections/ansible_collections/mesos/dind
+READY := $(VENV)/.ready
+# An engine: the machine's own, or one that is started for the command and stopped after it.
+WITH_ENGINE := $(PYTHON) tools/engine.py run --
+BUILD := $(PYTHON) tools/image.py --tag $(TAG) --base "$(BASE_IMAGE)" --mesos "$(MESOS_DIR)"
+SHELL_SCRIPTS = $(shell git ls-files | xargs grep -lE '^\#!/bin/(ba)?sh')
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
+export MESOS_DIND_IMAGE_UNDER_TEST := $(TAG)
+
+.PHONY: help
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+.PHONY: demo
+demo: ## Boot two agents in bridged mode and show what they can do; installs nothing on PATH, cleans up
+	@$(WITH_ENGINE) $(MAKE) --no-print-directory _demo
+
+.PHONY: _demo
+_demo:
+	@$(BUILD)
+	@$(PYTHON) tools/demo.py --image $(TAG)
+
+.PHONY: image
+image: ## Build the agent image (BASE_IMAGE=, MESOS_DIR=, TAG=)
+	@$(WITH_ENGINE) $(BUILD)
+
+.PHONY: test
+test: lint test-unit test-kernel ## Everything that CI runs
+	@$(WITH_ENGINE) $(MAKE) --no-print-directory _test-container _molecule
+
+.PHONY: test-unit
+test-unit: $(READY) ## The unit lane: parsers, planners, property tests; needs no root
+	@$(BIN)/pytest tests/unit
+
+.PHONY: test-kernel
+test-kernel: $(READY) ## The kernel lane: real loop devices, namespaces, bridges, control groups; needs root
+	@tools/need-root test-kernel && $(BIN)/pytest tests/kernel
+
+.PHONY: test-container
+test-container: ## The container lane: the real image in a real engine
+	@$(WITH_ENGINE) $(MAKE) --no-print-directory _test-container
+
+.PHONY: _test-container
+_test-container: $(READY)
+	@$(BUILD)
+	@$(BIN)/pytest tests/container
+
+.PHONY: molecule
+molecule: ## The Molecule scenarios: the booted image, verified with testinfra
+	@$(WITH_ENGINE) $(MAKE) --no-print-directory _molecule
+
+.PHONY: _molecule
+_molecule: $(READY)
+	@$(BUILD)
+	@for scenario in default bridged; do PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --scenario-name $$scenario; done
+
+.PHONY: lint
+lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --package ansible_collections.mesos.dind.plugins
+	@$(BIN)/mypy tools tests/container
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --profile production --offline
+	@$(BIN)/python tools/sanity.py
+
+.PHONY: dist
+dist: $(READY) ## Build the collection's archive into dist/
+	@$(BIN)/ansible-galaxy collection build --force --output-path dist .
+
+.PHONY: clean
+clean: ## Remove what the targets made in this folder
+	rm -rf $(VENV) .cache dist .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): requirements.txt requirements-dev.txt
+	@tools/make-venv $(PYTHON) $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@mkdir -p $(dir $(COLLECTION)) && ln -sfn ../../../.. $(COLLECTION)
+	@touch $@

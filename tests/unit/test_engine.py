@@ -1,0 +1,117 @@
+"""The engine's configuration and the plan of its services."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.mesos.dind.plugins.module_utils import _engine
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
+
+LAYOUT = _engine.Layout()
+PARAMS = {
+    "data_root": "/var/lib/docker",
+    "storage_driver": "overlay2",
+    "bip": "172.17.0.2/16",
+    "fixed_cidr": "172.17.1.0/24",
+    "default_gateway": "172.17.0.1",
+    "address_pools": [],
+    "mtu": 1400,
+    "cgroup_parent": "",
+    "args": [],
+    "log": "stdio",
+    "debug": False,
+    "user_config": "/etc/docker/daemon.json",
+}
+
+
+def config(user: dict[str, object] | None = None, **params: object) -> dict[str, object]:
+    files = _engine.desired_files({**PARAMS, **params}, user or {}, LAYOUT)
+    return json.loads(files["dockerd"][str(LAYOUT.config_file)])
+
+
+def test_the_configuration_in_bridged_mode() -> None:
+    assert config() == {
+        "data-root": "/var/lib/docker",
+        "exec-root": "/run/docker",
+        "pidfile": "",
+        "containerd": "/run/docker/containerd/containerd.sock",
+        "storage-driver": "overlay2",
+        "bip": "172.17.0.2/16",
+        "fixed-cidr": "172.17.1.0/24",
+        "default-gateway": "172.17.0.1",
+        "live-restore": True,
+        "log-level": "warn",
+        "mtu": 1400,
+    }
+
+
+def test_what_is_not_known_is_left_to_the_engine() -> None:
+    assert not {"bip", "fixed-cidr", "default-gateway", "storage-driver", "mtu"} & set(
+        config(bip="", fixed_cidr="", default_gateway="", storage_driver="", mtu=None)
+    )
+
+
+@pytest.mark.parametrize("flag", ["-D", "--debug", "--log-level=info", "-l"])
+def test_a_users_flag_comes_before_a_default(flag: str) -> None:
+    assert "log-level" not in config(args=[flag])
+
+
+def test_a_users_file_is_merged_and_comes_before_a_default() -> None:
+    merged = config({"labels": ["a=b"], "mtu": 9000, "storage-driver": "overlay2"})
+    assert merged["labels"] == ["a=b"]
+    assert merged["mtu"] == 9000
+
+
+def test_a_users_file_that_contradicts_a_role_is_refused_and_named() -> None:
+    with pytest.raises(DindError, match=r"/etc/docker/daemon\.json sets bip, data-root, which the boot sets itself"):
+        config({"data-root": "/elsewhere", "bip": "10.0.0.1/8"})
+
+
+def test_a_users_file_that_is_no_json_object(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.json"
+    assert _engine.read_user_config(file) == {}
+    for text in ("{", "[]", '"x"'):
+        file.write_text(text)
+        with pytest.raises(DindError, match=r"daemon\.json is not"):
+            _engine.read_user_config(file)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_flags_survive_the_file_between_the_module_and_the_service(args: list[str]) -> None:
+    text = _engine.desired_files({**PARAMS, "args": args}, {}, LAYOUT)["dockerd"][str(LAYOUT.arguments_file("dockerd"))]
+    assert text.split("\0")[2:-1] == args
+
+
+paths = [path for files in _engine.desired_files(PARAMS, {}, LAYOUT).values() for path in files]
+states = st.builds(
+    _engine.State,
+    files=st.dictionaries(st.sampled_from(paths), st.text(max_size=3)),
+    up=st.frozensets(st.sampled_from(_engine.SERVICES)),
+    leftovers=st.booleans(),
+)
+
+
+@given(states)
+def test_the_plan_reaches_its_goal(state: _engine.State) -> None:
+    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
+    steps = _engine.plan(desired, LAYOUT, state)
+    after = expected(state, steps)
+    assert _engine.plan(desired, LAYOUT, after) == []
+    assert after.up == set(_engine.SERVICES)
+
+
+def test_only_the_service_whose_files_change_is_started_anew() -> None:
+    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
+    running = _engine.State({**desired["containerd"], **desired["dockerd"]}, frozenset(_engine.SERVICES), False)
+    other = _engine.desired_files({**PARAMS, "mtu": 1500}, {}, LAYOUT)
+    assert [str(step) for step in _engine.plan(other, LAYOUT, running)] == [
+        "stop dockerd",
+        "write /run/mesos-dind/daemon.json",
+        "start dockerd",
+    ]

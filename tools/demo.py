@@ -1,0 +1,168 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Two agents in bridged mode, a container in each, and the pings that show it (inside ``tools/engine.py run``).
+
+A real Mesos agent runs where the image has one; the stand-in of the tests does otherwise, and the demo says so.
+What the demo starts is gone when it ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TASK_IMAGE = "mesos-dind-task:latest"
+STANDIN = ROOT / "tests/standin/mesos-agent"
+BOOT_LIMIT = 120  # seconds
+
+
+class DemoError(Exception):
+    """The demo can't go on; its text says why."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    name: str
+    offset: str
+
+    def exec(self, *argv: str) -> str:
+        return docker("exec", self.name, *argv)
+
+
+def say(text: str) -> None:
+    print(f"demo: {text}", flush=True)
+
+
+def docker(*argv: str, stdin: bytes | None = None) -> str:
+    """The output of a docker command. Raises DemoError with what it said when it fails."""
+    done = subprocess.run(["docker", *argv], input=stdin, capture_output=True, check=False)
+    if done.returncode:
+        raise DemoError(f"docker {' '.join(argv[:3])} …: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="replace").strip()
+
+
+def has_mesos(image: str) -> bool:
+    looked = [
+        "docker",
+        "run",
+        "--rm",
+        "--entrypoint",
+        "sh",
+        image,
+        "-c",
+        "command -v mesos-slave || command -v mesos-agent",
+    ]
+    return subprocess.run(looked, capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def agents(image: str, standin: bool) -> Iterator[list[Agent]]:
+    """Two agents, and the end of both."""
+    mine = os.getpid()
+    made = [Agent(f"mesos-dind-demo-{mine}-{letter}", f"0.0.{number}.0") for number, letter in ((1, "a"), (2, "b"))]
+    mount = ["--volume", f"{STANDIN}:/usr/sbin/mesos-agent:ro"] if standin else []
+    try:
+        for agent in made:
+            settings = ["--env", f"DOCKER_NETWORK_OFFSET={agent.offset}", "--env", "MESOS_MASTER=127.0.0.1:5050"]
+            docker("run", "--detach", "--privileged", "--name", agent.name, *mount, *settings, image)
+        yield made
+    finally:
+        say("cleaning up")
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", *(agent.name for agent in made)], capture_output=True, check=False
+        )
+
+
+def await_boot(agent: Agent) -> None:
+    """Show the agent's log until it hands over."""
+    with subprocess.Popen(
+        ["docker", "logs", "--follow", agent.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as log:
+        assert log.stdout
+        deadline = time.monotonic() + BOOT_LIMIT
+        for line in log.stdout:
+            print(f"  {agent.name[-1]} | {line.rstrip()[:150]}", flush=True)
+            if "handing over" in line or time.monotonic() > deadline:
+                break
+        else:
+            raise DemoError(f"{agent.name} ended instead of booting; its log is above")
+        log.terminate()
+
+
+def run_task(agent: Agent, archive: bytes) -> ipaddress.IPv4Address:
+    """A container inside the agent; its address on the outer network."""
+    docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
+    agent.exec("docker", "run", "--detach", "--name", "task", TASK_IMAGE, "sleep", "3600")
+    network = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
+    return ipaddress.IPv4Address(agent.exec("docker", "inspect", "--format", network, "task"))
+
+
+def ping(title: str, *argv: str) -> str:
+    """The row of a real ping. Raises DemoError when there is no answer."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    found = re.search(r"time=([0-9.]+ ms)", done.stdout)
+    if done.returncode or not found:
+        raise DemoError(f"{title}: no answer: {(done.stdout + done.stderr).strip()}")
+    return f"  {title:<44} {found[1]:>10}"
+
+
+def table(made: Sequence[Agent], tasks: Sequence[ipaddress.IPv4Address]) -> Iterator[str]:
+    reports = [json.loads(agent.exec("cat", "/run/mesos-dind/boot.json")) for agent in made]
+    yield f"  {'':<12}" + "".join(f"{'agent ' + agent.name[-1]:>18}" for agent in made)
+    for index, step in enumerate(reports[0]["steps"]):
+        yield f"  {step['step']:<12}" + "".join(f"{report['steps'][index]['seconds']:>16.2f} s" for report in reports)
+    yield f"  {'boot':<12}" + "".join(f"{report['seconds']:>16.2f} s" for report in reports)
+    rows = {
+        "engine": [agent.exec("docker", "version", "--format", "{{.Server.Version}}") for agent in made],
+        "storage": [agent.exec("findmnt", "-no", "FSTYPE,SIZE", "/var/lib/docker") for agent in made],
+        "address": [agent.exec("hostname", "-i") for agent in made],
+        "container": [str(task) for task in tasks],
+    }
+    for title, cells in rows.items():
+        yield f"  {title:<12}" + "".join(f"{' '.join(cell.split()):>18}" for cell in cells)
+
+
+def demonstrate(image: str) -> None:
+    standin = not has_mesos(image)
+    say("the image has no Mesos: the tests' stand-in agent runs" if standin else "the image's own Mesos agent runs")
+    archive = subprocess.run(["docker", "save", TASK_IMAGE], capture_output=True, check=True).stdout
+    with agents(image, standin) as made:
+        for agent in made:
+            await_boot(agent)
+        say("running a container in each")
+        first, second = tasks = [run_task(agent, archive) for agent in made]
+        inside = ["docker", "exec", made[0].name, "docker", "exec", "task", "ping", "-c1", "-W5"]
+        say("real pings, without NAT")
+        print(ping(f"host -> {first} (in agent a)", "ping", "-c1", "-W5", str(first)))
+        print(ping(f"host -> {second} (in agent b)", "ping", "-c1", "-W5", str(second)))
+        print(ping(f"{first} (in a) -> {second} (in b)", *inside, str(second)))
+        say("what came up, and how long each step of the boot took")
+        print("\n".join(table(made, tasks)))
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Two agents, and what they can do.")
+    parser.add_argument("--image", default="mesos-dind:latest")
+    wanted = parser.parse_args(argv)
+    try:
+        demonstrate(wanted.image)
+    except (DemoError, subprocess.CalledProcessError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 70
+    say("done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
