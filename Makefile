@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 # An engine: the machine's own, or one that is started for the command and stopped after it.
 WITH_ENGINE := $(PYTHON) tools/engine.py run --
 BUILD := $(PYTHON) tools/image.py --tag $(TAG) --base "$(BASE_IMAGE)" --mesos "$(MESOS_DIR)"
-SHELL_SCRIPTS = $(shell git ls-files | xargs grep -lE '^\#!/bin/(ba)?sh')
+SHELL_SCRIPTS = $(shell git ls-files | xargs awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ { print FILENAME } { nextfile }')
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export MESOS_DIND_IMAGE_UNDER_TEST := $(TAG)
 

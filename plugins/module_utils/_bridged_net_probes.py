@@ -112,7 +112,7 @@ def _arp_answer(frame: bytes, mac: str) -> set[str]:
     """The address that ``frame`` gives to ``mac``; none if it is no reply to it."""
     if len(frame) < 14 + ARP.size:
         return set()
-    *kind, operation, _, sender, asker, _ = ARP.unpack(frame[14 : 14 + ARP.size])
+    *kind, operation, _sender_mac, sender, asker, _asked = ARP.unpack(frame[14 : 14 + ARP.size])
     is_ours = tuple(kind) == ARP_ETHERNET_IPV4 and operation == ARP_REPLY and asker == _octets(mac)
     return {socket.inet_ntoa(sender)} if is_ours else set()
 

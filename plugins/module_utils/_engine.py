@@ -234,6 +234,7 @@ def daemon_config(
         "default-address-pools": params["address_pools"] or None,
         "mtu": params["mtu"],
         "cgroup-parent": params["cgroup_parent"] or None,
+        "ip-masq": None if params["masquerade"] else False,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
     return {**config, **wanted, **user_config}

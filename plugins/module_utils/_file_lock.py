@@ -13,6 +13,10 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
+# Seconds to wait for a lock that is about to go: whoever looks whether there is one takes it for a moment, and a killed
+# container's loop device is detached in the background, shortly after the last process has ended.
+PATIENCE = 1.0
+
 _INTERVAL = 0.01
 
 
@@ -25,7 +29,7 @@ def locked(path: Path, flags: int = os.O_RDWR, patience: float = 0.0) -> Iterato
     """
     file = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
-        _lock(file, time.monotonic() + patience)
+        take(file, patience)
         try:
             replaced = not os.path.samestat(os.fstat(file), path.stat())
         except FileNotFoundError:
@@ -46,8 +50,12 @@ def is_locked(path: Path, patience: float = 0.0) -> bool:
         return True
 
 
-def _lock(file: int, deadline: float) -> None:
-    """flock(2) knows no time-out, and a signal would be the whole process's."""
+def take(file: int, patience: float = 0.0) -> None:
+    """Lock the open file, waiting for at most these seconds, or raise BlockingIOError.
+
+    By polling: flock(2) knows no time-out, and a signal would be the whole process's.
+    """
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

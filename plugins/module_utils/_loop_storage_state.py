@@ -34,8 +34,6 @@ DRIVER_DATA = {
 }
 _STORES = ("containerd/io.containerd.snapshotter.v1", "containerd/daemon/io.containerd.snapshotter.v1")
 
-# Seconds. The kernel detaches a killed container's loop device in the background, shortly after its last process ended.
-_DETACHING = 1.0
 _CAP_SYS_ADMIN, _CAP_SYS_RESOURCE = 21, 24  # linux/capability.h
 
 
@@ -147,8 +145,10 @@ def inspect(data_root: Path, image: Path, roots: Roots, runner: Runner) -> State
 
 
 def _leftovers(image: Path, *, image_is_there: bool) -> tuple[str, ...]:
-    useless = (making(image), undo(image), *(() if image_is_there else (growing(image),)))
-    return tuple(str(path) for path in useless if path.exists())
+    useless = [path for path in (making(image), undo(image)) if path.exists() and not _file_lock.is_locked(path)]
+    if not image_is_there and growing(image).exists():
+        useless.append(growing(image))
+    return tuple(map(str, useless))
 
 
 def _capabilities(proc: Path) -> int:
@@ -208,7 +208,7 @@ def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | N
         return Image(
             status.st_size,
             _signature(path, runner) if _has_bytes(path) else BLANK,
-            locked=_file_lock.is_locked(path, _DETACHING),
+            locked=_file_lock.is_locked(path, _file_lock.PATIENCE),
         )
     if mount:
         size = _filesystem.KINDS[superblock.fstype].mounted_size(str(data_root), Path(mount.device))
@@ -219,7 +219,7 @@ def _image(path: Path, status: os.stat_result, data_root: Path, mount: Mount | N
         content=superblock.fstype,
         clean=superblock.clean,
         full=superblock.fills(status.st_size),
-        locked=_file_lock.is_locked(path, _DETACHING),
+        locked=_file_lock.is_locked(path, _file_lock.PATIENCE),
         half_grown=growing(path).exists(),
     )
 

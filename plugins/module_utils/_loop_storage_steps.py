@@ -53,7 +53,7 @@ def _mount_on(data_root: Path) -> _mountinfo.MountPoint:
 @contextmanager
 def _locked_image(image: Path) -> Iterator[int]:
     try:
-        with _file_lock.locked(image) as file:
+        with _file_lock.locked(image, patience=_file_lock.PATIENCE) as file:
             yield file
     except BlockingIOError:
         raise image_in_use(image) from None
@@ -152,12 +152,14 @@ class MakeImage(Step[State]):
         temporary = making(self.image)
         temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with _file_lock.locked(temporary, os.O_RDWR | os.O_CREAT) as file:
+            with _file_lock.locked(temporary, os.O_RDWR | os.O_CREAT, _file_lock.PATIENCE) as file:
                 try:
                     self._fill(file, temporary, runner)
                     self._give_name(temporary)
-                finally:
+                except BaseException:  # afterwards the name may be another run's
                     temporary.unlink(missing_ok=True)
+                    raise
+            self._settle()
         except BlockingIOError:
             raise image_in_use(self.image) from None
 
@@ -181,6 +183,9 @@ class MakeImage(Step[State]):
             raise image_in_use(self.image)
         else:
             temporary.rename(self.image)
+
+    def _settle(self) -> None:
+        """Have the new name on the disk."""
         directory = os.open(self.image.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -344,7 +349,7 @@ class HoldDataRoot(Step[State]):
     def do(self, runner: Runner) -> None:
         directory = os.open(self.data_root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            runner.leave_behind("sleep", "infinity", lock=directory)
+            runner.leave_behind("sleep", "infinity", lock=directory, patience=_file_lock.PATIENCE)
         except BlockingIOError:
             raise data_root_in_use(self.data_root) from None
         finally:

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ansible_collections.mesos.dind.plugins.module_utils import _file_lock
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 
 
@@ -64,10 +64,11 @@ class Runner:
             raise DindError(f"`{' '.join(argv)}` failed with status {command.status}: {said}")
         return command
 
-    def leave_behind(self, *argv: str, lock: int) -> None:
+    def leave_behind(self, *argv: str, lock: int, patience: float = 0.0) -> None:
         """Start ``argv`` in a session of its own, to outlive us, holding an exclusive flock(2) on the open file.
 
-        Nothing else of ours goes with it: no environment, no working directory, no descriptor.
+        Nothing else of ours goes with it: no environment, no working directory, no descriptor. ``patience`` is how
+        many seconds to wait for the lock.
         Raises BlockingIOError, with nothing started, when somebody else has the lock.
         """
         try:
@@ -81,7 +82,7 @@ class Runner:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=(lock,),
-                preexec_fn=lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),  # noqa: PLW1509 - one thread
+                preexec_fn=lambda: _file_lock.take(lock, patience),  # noqa: PLW1509 - one thread
             )
         except subprocess.SubprocessError:
             raise BlockingIOError(f"the lock for {argv[0]} is held by another process") from None

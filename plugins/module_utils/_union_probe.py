@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -88,7 +88,11 @@ def _workshop(root: Path, runner: Runner) -> Iterator[Path]:
     """
     at = root / NAME
     at.mkdir(exist_ok=True)
-    with locked(at, os.O_RDONLY):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(at, os.O_RDONLY))
+        except FileNotFoundError:
+            raise BlockingIOError(f"{at} was removed meanwhile") from None
         try:
             _clear(at, runner)
             for name in _DIRECTORIES:

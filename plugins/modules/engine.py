@@ -40,6 +40,10 @@ options:
     type: list
     elements: dict
     default: []
+  masquerade:
+    description: Whether inner containers reach beyond their network under the bridge's address.
+    type: bool
+    default: true
   mtu:
     description: The MTU of inner containers. The engine's own default where it is not given.
     type: int
@@ -121,6 +125,7 @@ def main() -> None:
             "fixed_cidr": {"type": "str", "default": ""},
             "default_gateway": {"type": "str", "default": ""},
             "address_pools": {"type": "list", "elements": "dict", "default": []},
+            "masquerade": {"type": "bool", "default": True},
             "mtu": {"type": "int"},
             "cgroup_parent": {"type": "str", "default": ""},
             "args": {"type": "list", "elements": "str", "default": []},

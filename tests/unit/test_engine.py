@@ -21,6 +21,7 @@ PARAMS = {
     "fixed_cidr": "172.17.1.0/24",
     "default_gateway": "172.17.0.1",
     "address_pools": [],
+    "masquerade": True,
     "mtu": 1400,
     "cgroup_parent": "",
     "args": [],
@@ -55,6 +56,10 @@ def test_what_is_not_known_is_left_to_the_engine() -> None:
     assert not {"bip", "fixed-cidr", "default-gateway", "storage-driver", "mtu"} & set(
         config(bip="", fixed_cidr="", default_gateway="", storage_driver="", mtu=None)
     )
+
+
+def test_without_masquerading() -> None:
+    assert config(masquerade=False)["ip-masq"] is False
 
 
 @pytest.mark.parametrize("flag", ["-D", "--debug", "--log-level=info", "-l"])
