@@ -6,7 +6,7 @@ FROM scratch AS mesos
 
 # Ansible and what the modules need, with their bytecode.
 FROM ${BASE_IMAGE} AS ansible
-ENV DEBIAN_FRONTEND=noninteractive
+ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv
 COPY requirements.txt /tmp/
@@ -21,7 +21,7 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf \
     && python3 -m compileall -q -j 0 /opt/mesos-dind/lib
 
 FROM ${BASE_IMAGE} AS image
-ENV DEBIAN_FRONTEND=noninteractive
+ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-apt \
     && rm -rf /var/lib/apt/lists/*

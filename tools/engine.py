@@ -36,6 +36,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,10 +50,15 @@ BASE_IMAGE, TASK_IMAGE = f"mesos-dind-base:{SUITE}", "mesos-dind-task:latest"
 CLIENT_PACKAGES = ("docker-cli", "docker-buildx")
 ENGINE_PACKAGES = ("docker.io", "containerd", *CLIENT_PACKAGES)
 DEFAULT_SOCKET = Path("/run/docker.sock")
+# apt's StringToBool.
+TRUE = frozenset({"yes", "true", "with", "on", "enable", "1"})
+FALSE = frozenset({"no", "false", "without", "off", "disable", "0"})
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 # The default bridge's candidates, like Docker's own: a /16 each, since agents are given /24s of it.
 SUBNETS = tuple(ipaddress.IPv4Network((f"172.{n}.0.0", 16)) for n in range(17, 32))
 START_SECONDS = 60.0
+# For the environment's engine, which may be far away, or be started by systemd when it is asked.
+CLIENT_SECONDS = 30.0
 # dockerd gives its containers 15 s (its --shutdown-timeout) and then needs a moment for itself.
 STOP_SECONDS = 30.0
 
@@ -89,9 +95,8 @@ class Source:
         """The source in apt's one-line form, which every apt and mmdebstrap takes."""
         options = [f"signed-by={self.signed_by}"] if self.signed_by else []
         options += ["trusted=yes"] if self.trusted else []
-        return " ".join(
-            ["deb", *([f"[{' '.join(options)}]"] if options else []), self.uri, self.suite, *self.components]
-        )
+        bracketed = [f"[{' '.join(options)}]"] if options else []
+        return " ".join(["deb", *bracketed, self.uri, self.suite, *self.components])
 
 
 def parse_list(text: str) -> list[Source]:
@@ -99,17 +104,16 @@ def parse_list(text: str) -> list[Source]:
     found = []
     for line in text.splitlines():
         match = re.match(r"\s*deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<rest>[^#]*)", line)
-        words = match["rest"].split() if match else []
-        if match and len(words) >= 2:
-            options = dict(option.lower().partition("=")[::2] for option in (match["options"] or "").split())
-            keyring = re.search(r"signed-by=(\S+)", match["options"] or "", re.IGNORECASE)
+        if match and len(words := match["rest"].split()) >= 2:
+            pairs = (option.partition("=") for option in (match["options"] or "").split())
+            options = {name.lower(): value for name, _, value in pairs}
             found.append(
                 Source(
                     words[0],
                     words[1],
                     tuple(words[2:]),
-                    signed_by=keyring[1] if keyring else "",
-                    trusted=options.get("trusted") == "yes",
+                    signed_by=options.get("signed-by", ""),
+                    trusted=options.get("trusted", "").lower() in TRUE,
                 )
             )
     return found
@@ -121,17 +125,14 @@ def parse_deb822(text: str) -> list[Source]:
     found = []
     for stanza in re.split(r"\n\s*\n", uncommented):
         fields = _fields(stanza)
-        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in {
-            "no",
-            "false",
-        }:
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "").lower() not in FALSE:
             found += [
                 Source(
                     uri,
                     suite,
                     tuple(fields.get("components", "").split()),
                     signed_by=fields.get("signed-by", ""),
-                    trusted=fields.get("trusted", "").lower() == "yes",
+                    trusted=fields.get("trusted", "").lower() in TRUE,
                 )
                 for uri in fields.get("uris", "").split()
                 for suite in fields.get("suites", "").split()
@@ -398,10 +399,15 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line on stderr with the seconds since the start."""
-        print(f"engine: [{time.monotonic() - self._started:6.1f} s] {text}", file=sys.stderr, flush=True)
+        self.tell(f"engine: [{time.monotonic() - self._started:6.1f} s] {text}")
 
-    def ask(self, *argv: str, env: Mapping[str, str] | None = None) -> str:
-        """Stdout of a command; raises EngineError if it fails."""
+    def tell(self, line: str) -> None:
+        """One line on stderr. If nobody reads it any more, an engine is to be stopped all the same."""
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+    def ask(self, *argv: str, timeout: float | None = None) -> str:
+        """Stdout of a command; raises EngineError if it fails, or takes longer than ``timeout`` seconds."""
         try:
             done = subprocess.run(
                 argv,
@@ -409,32 +415,39 @@ class Terminal:
                 capture_output=True,
                 text=True,
                 check=False,
-                env={**(env or os.environ), "LC_ALL": "C"},
+                timeout=timeout,
+                env={**os.environ, "PATH": search_path(), "LC_ALL": "C"},
             )
         except OSError as error:
             raise cannot_run(argv[0], error) from None
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"`{shlex.join(argv)}` did not end within {timeout:g} s") from None
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
             raise EngineError(f"`{shlex.join(argv)}` failed with status {done.returncode}: {said}")
         return done.stdout
 
-    def answer(self, *argv: str) -> str | None:
+    def answer(self, *argv: str, timeout: float | None = None) -> str | None:
         """Stdout of a command that may fail, or not be there: None then."""
         try:
-            return self.ask(*argv)
+            return self.ask(*argv, timeout=timeout)
         except EngineError:
             return None
 
-    def show(self, *argv: str, env: Mapping[str, str] | None = None, output: int | None = None) -> None:
+    def show(self, *argv: str) -> None:
         """Run a command with all its output on stderr as it comes; raises EngineError if it fails."""
+        environment = {**os.environ, "PATH": search_path(), "DEBIAN_FRONTEND": "noninteractive"}
         try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=output or sys.stderr.fileno(), check=False, env=env
-            )
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=2, check=False, env=environment)
         except OSError as error:
             raise cannot_run(argv[0], error) from None
         if done.returncode:
             raise EngineError(f"`{shlex.join(argv)}` failed with status {done.returncode}", "its output is above")
+
+
+def search_path() -> str:
+    """The search path, with the folders that only root's has by default: mmdebstrap and dockerd need them."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def cannot_run(program: str, error: OSError) -> EngineError:
@@ -450,25 +463,14 @@ def apt_install(terminal: Terminal, *packages: str) -> None:
     if os.geteuid() != 0:
         raise EngineError(f"this needs {', '.join(packages)}", f"apt-get install {' '.join(packages)}")
     terminal.say(f"installing {', '.join(packages)} with apt-get")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    terminal.show("apt-get", "--quiet", "update", env=quiet)
-    terminal.show(
-        "apt-get",
-        "--quiet",
-        "--yes",
-        "--no-install-recommends",
-        "--option=DPkg::Lock::Timeout=300",
-        "--option=Dpkg::Use-Pty=false",
-        "install",
-        *packages,
-        env=quiet,
-    )
+    terminal.show("apt-get", "--quiet", "update")
+    options = ("--quiet", "--yes", "--no-install-recommends", "-oDPkg::Lock::Timeout=300", "-oDpkg::Use-Pty=false")
+    terminal.show("apt-get", *options, "install", *packages)
 
 
 def require_programs(terminal: Terminal, needs: Mapping[str, str]) -> None:
     """Install the packages of those programs (name: package) that the machine lacks."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    missing = [package for program, package in needs.items() if not shutil.which(program, path=path)]
+    missing = [package for program, package in needs.items() if not shutil.which(program, path=search_path())]
     if missing:
         apt_install(terminal, *dict.fromkeys(missing))
 
@@ -492,10 +494,8 @@ def sources_for(suite: str) -> list[Source]:
     release = os_release()
     own = distribution_sources(machine_sources(), release["ID"], release.get("VERSION_CODENAME", ""))
     if not own:
-        raise EngineError(
-            f"no apt source of this machine is {release['ID']}'s own archive",
-            "add one in /etc/apt/sources.list.d",
-        )
+        cause = f"no apt source of this machine is {release['ID']}'s own archive"
+        raise EngineError(cause, "add one in /etc/apt/sources.list.d")
     return retargeted(own, release["VERSION_CODENAME"], suite)
 
 
@@ -601,10 +601,8 @@ def provide_programs(terminal: Terminal, layout: Layout, packages: Sequence[str]
     apt.prepare()
     debs = apt.download(packages)
     if libc := [deb.name for deb in debs if deb.name.startswith("libc6_")]:
-        raise EngineError(
-            f"the Docker of {suite} needs {libc[0]}, newer than this machine's",
-            "use a newer release, or a given engine",
-        )
+        cause = f"the Docker of {suite} needs {libc[0]}, newer than this machine's"
+        raise EngineError(cause, "use a newer release, or point DOCKER_HOST to an engine")
     fresh = programs.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -633,17 +631,23 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def server_version(path: Path, timeout: float = 5) -> str | None:
-    """The version of the engine that answers on a unix socket within ``timeout`` seconds, None without an answer."""
-    connection = UnixConnection(path, timeout)
+def engine_says(socket_path: Path, what: str, timeout: float = 5) -> dict[str, object]:
+    """The engine's answer to a GET of ``/version`` or ``/info`` within ``timeout`` seconds, empty without one."""
+    connection = UnixConnection(socket_path, timeout)
     try:
-        connection.request("GET", "/version")
+        connection.request("GET", what)
         answer = json.load(connection.getresponse())
     except (OSError, http.client.HTTPException, ValueError):
-        return None
+        return {}
     finally:
         connection.close()
-    return str(answer["Version"]) if isinstance(answer, dict) and "Version" in answer else None
+    return answer if isinstance(answer, dict) else {}
+
+
+def server_version(socket_path: Path) -> str | None:
+    """The version of the engine that answers on a unix socket, None without an answer."""
+    version = engine_says(socket_path, "/version").get("Version")
+    return str(version) if version else None
 
 
 class Daemon(Protocol):
@@ -724,17 +728,19 @@ class OwnDaemon:
         try:
             self._await_answer(process.pid)
         except BaseException:
-            process.terminate()
-            process.wait(STOP_SECONDS)
+            self._end(process.pid)
             raise
-        self._terminal.say(f"Docker {server_version(self.socket)} answers")
+        driver = engine_says(self.socket, "/info").get("Driver")
+        self._terminal.say(f"Docker {server_version(self.socket)} answers, with its files on {driver}")
+        if driver == "vfs":
+            self._terminal.say("that is slow: set XDG_CACHE_HOME to a folder where overlay works (ext4, xfs)")
 
     def stop(self) -> None:
         """Stop it and its containers, and remove its bridges, chains, sockets and mounts. Its images stay."""
         if self._pid() is None and self._answered:
             self._terminal.say(f"dockerd has ended while it was in use; its log is {self._layout.log}")
         if self._pid() is None and self._orphans():
-            self._terminal.say("it has left processes behind, which a new one ends")
+            self._terminal.say("a dockerd that was killed has left processes behind, which a new one ends")
             self.start()
         pid = self._pid()
         if pid is not None:
@@ -751,18 +757,14 @@ class OwnDaemon:
         shutil.rmtree(self._layout.run, ignore_errors=True)
 
     def _pid(self) -> int | None:
-        """The number of our dockerd, None if it does not live: a pid file may outlive its process."""
-        try:
-            pid = int(self._layout.pid_file.read_text())
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self._layout.config) in arguments else None
+        """The number of our dockerd, None if there is none. Its pid file may be missing yet, or have outlived it."""
+        ours = [b"--config-file", os.fsencode(self._layout.config)]
+        return next((pid for pid, arguments in command_lines() if arguments[1:3] == ours), None)
 
     def _orphans(self) -> bool:
         """Whether a containerd or a container's shim of ours lives: each has our containerd's files as an argument."""
         mark = os.fsencode(self._layout.run / "exec")
-        return any(mark in arguments for arguments in command_lines())
+        return any(argument.startswith(mark) for _, arguments in command_lines() for argument in arguments)
 
     def _await_answer(self, pid: int) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -778,7 +780,8 @@ class OwnDaemon:
     def _failure(self, cause: str) -> EngineError:
         """An error about dockerd, with the end of its log shown before it."""
         lines = self._layout.log.read_text(errors="replace").splitlines() if self._layout.log.exists() else []
-        print("".join(f"dockerd: {line}\n" for line in lines[-15:]), end="", file=sys.stderr)
+        for line in lines[-15:]:
+            self._terminal.tell(f"dockerd: {line}")
         return EngineError(cause, f"the end of its log is above, all of it in {self._layout.log}")
 
     def _end(self, pid: int) -> None:
@@ -803,12 +806,7 @@ class OwnDaemon:
     def _spawn(self) -> subprocess.Popen[bytes]:
         roots = [self._programs] if self._programs else []
         path = [str(root / folder) for root in roots for folder in ("usr/sbin", "usr/bin")]
-        path = [
-            str(self._rules.wrappers(self._layout.run)),
-            *path,
-            os.environ.get("PATH", os.defpath),
-            "/usr/sbin:/sbin",
-        ]
+        path = [str(self._rules.wrappers(self._layout.run)), *path, search_path()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
         environment["PATH"] = ":".join(path)
         if libraries := [str(folder) for root in roots for folder in library_folders(root)]:
@@ -897,7 +895,7 @@ class Firewall:
         folder = run / "firewall"
         folder.mkdir(exist_ok=True)
         for command in self.COMMANDS:
-            if real := shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"):
+            if real := shutil.which(command, path=search_path()):
                 wrapper = folder / command
                 wrapper.write_text(WRAPPER.format(prefix=self._prefix, real=shlex.quote(real)))
                 wrapper.chmod(0o755)
@@ -912,7 +910,7 @@ class Firewall:
             for table in ("filter", "nat"):
                 rules = self._terminal.answer(command, "--wait", "-t", table, "-S") or ""
                 for arguments in undo_rules(rules, self._prefix, bridges):
-                    self._terminal.ask(command, "--wait", "-t", table, *arguments)
+                    self._terminal.answer(command, "--wait", "-t", table, *arguments)
         return bridges
 
 
@@ -942,11 +940,11 @@ def library_folders(programs: Path) -> list[Path]:
     return [folder for folder in folders if any(folder.glob("*.so.*"))]
 
 
-def command_lines() -> Iterator[bytes]:
-    """The arguments of every process that lives, NUL-separated."""
+def command_lines() -> Iterator[tuple[int, list[bytes]]]:
+    """The number and the arguments of every process that lives; a zombie has none."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            yield (process / "cmdline").read_bytes()
+            yield int(process.name), (process / "cmdline").read_bytes().split(b"\0")
 
 
 def mounts_at_or_below(mountinfo: str, folder: Path) -> list[Path]:
@@ -980,7 +978,8 @@ def look(terminal: Terminal, layout: Layout) -> Situation:
 def answering_version(terminal: Terminal) -> str | None:
     """The version of the environment's engine, by its own client if there is one (contexts, TLS, ssh)."""
     if shutil.which("docker"):
-        return (terminal.answer("docker", "version", "--format", "{{.Server.Version}}") or "").strip() or None
+        asked = terminal.answer("docker", "version", "--format", "{{.Server.Version}}", timeout=CLIENT_SECONDS)
+        return (asked or "").strip() or None
     scheme, _, path = os.environ.get("DOCKER_HOST", f"unix://{DEFAULT_SOCKET}").partition("://")
     return server_version(Path(path)) if scheme == "unix" else None
 
@@ -1014,21 +1013,15 @@ def make_daemon(terminal: Terminal, layout: Layout, choice: Choice) -> Daemon:
 # -- clients ------------------------------------------------------------------------------------------------------
 
 
-def client_environment(terminal: Terminal, layout: Layout, host: str | None, programs: Path | None) -> dict[str, str]:
+def client_environment(layout: Layout, host: str | None, programs: Path | None) -> dict[str, str]:
     """The environment for COMMAND: the engine's address, None for the environment's own, and a client with buildx.
 
     ``programs`` is the folder with an unpacked client, None to use the installed one.
     """
     environment = dict(os.environ)
     if host:
-        for name in (
-            "DOCKER_CONTEXT",
-            "DOCKER_TLS",
-            "DOCKER_TLS_VERIFY",
-            "DOCKER_CERT_PATH",
-            "DOCKER_API_VERSION",
-        ):
-            environment.pop(name, None)
+        for name in ("CONTEXT", "TLS", "TLS_VERIFY", "CERT_PATH", "API_VERSION"):
+            environment.pop(f"DOCKER_{name}", None)
         environment["DOCKER_HOST"] = host
     if programs:
         folder = layout.cache / "client"
@@ -1072,7 +1065,8 @@ def client_programs(terminal: Terminal, layout: Layout) -> Path | None:
     own = terminal.answer("apt-cache", "policy", "docker-buildx") or ""
     suite = os_release().get("VERSION_CODENAME", "") if parse_candidates(own) else SUITE
     try:
-        return provide_programs(terminal, layout, CLIENT_PACKAGES, suite)
+        with changing(terminal, layout):
+            return provide_programs(terminal, layout, CLIENT_PACKAGES, suite)
     except EngineError as error:
         terminal.say(f"images cannot be built, since docker has no buildx here: {error}")
         return None
@@ -1128,14 +1122,16 @@ class Signals:
         return status if status >= 0 else 128 - status
 
 
-def execute(signals: Signals, command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]) -> int:
+def execute(
+    terminal: Terminal, signals: Signals, command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]
+) -> int:
     """Run COMMAND to its end; returns its status, 127 or 126 if it cannot be run. It inherits ``keep``."""
     signals.hold()
     program = shutil.which(command[0], path=environment.get("PATH")) or command[0]
     try:
         child = subprocess.Popen([program, *command[1:]], env=dict(environment), pass_fds=keep)
     except OSError as error:
-        print(f"engine: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        terminal.tell(f"engine: {cannot_run(command[0], error)}")
         return 127 if isinstance(error, FileNotFoundError) else 126
     return signals.wait_for(child)
 
@@ -1188,16 +1184,14 @@ def run(terminal: Terminal, layout: Layout, signals: Signals, command: Sequence[
     choice = choose(situation)
     if choice.way is Way.GIVEN:
         terminal.say(f"using Docker {situation.answering}, which answers already")
-        with changing(terminal, layout):
-            programs = client_programs(terminal, layout)
-        return execute(signals, command, client_environment(terminal, layout, None, programs), keep=())
+        environment = client_environment(layout, None, client_programs(terminal, layout))
+        return execute(terminal, signals, command, environment, keep=())
     with changing(terminal, layout):
         daemon = make_daemon(terminal, layout, choice)
-        unpacked = layout.programs(ENGINE_PACKAGES)
-        programs = unpacked if unpacked.is_dir() and choice.suite else client_programs(terminal, layout)
+    programs = layout.programs(ENGINE_PACKAGES) if choice.suite else client_programs(terminal, layout)
     with using(terminal, layout, daemon, signals) as descriptor:
-        environment = client_environment(terminal, layout, f"unix://{daemon.socket}", programs)
-        return execute(signals, command, environment, keep=(descriptor,))
+        environment = client_environment(layout, f"unix://{daemon.socket}", programs)
+        return execute(terminal, signals, command, environment, keep=(descriptor,))
 
 
 def stop(terminal: Terminal, layout: Layout) -> int:
@@ -1224,7 +1218,7 @@ def holders(path: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         # It may end meanwhile.
         with contextlib.suppress(OSError):
-            if any(link.readlink() == path for link in (process / "fd").iterdir()):
+            if any(link.readlink() == path.resolve() for link in (process / "fd").iterdir()):
                 found.append(int(process.name))
     return sorted(set(found) - {os.getpid()})
 
@@ -1240,10 +1234,14 @@ def image_exists(terminal: Terminal, name: str) -> bool:
         raise EngineError(str(error), "run this inside `tools/engine.py run --`") from None
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a proxy's address means another machine in a container than outside."""
-    host = re.sub(r"^[a-z]+://|[:/][^:]*$|/.*", "", url)
-    return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
+def serves_containers(proxy: str) -> bool:
+    """Whether a proxy's address may stay in an image: in a container loopback is another machine, and no secrets."""
+    url = urllib.parse.urlsplit(proxy)
+    try:
+        loopback = ipaddress.ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        loopback = url.hostname == "localhost"
+    return not loopback and url.password is None
 
 
 def parse_apt_settings(dump: str) -> dict[str, str]:
@@ -1256,12 +1254,12 @@ def bootstrap_command(suite: str, sources: Sequence[Source], settings: Mapping[s
     """The mmdebstrap that writes a tar archive of ``suite`` to stdout, with apt sources that work in it.
 
     The image needs certificates only for https, and then the developer's own ones, too. mmdebstrap leaves its
-    options for apt in the image: a loopback proxy is not among them, and the path of the certificates is removed.
+    options for apt in the image: not every proxy is among them, and the path of the certificates is removed.
     """
     options = [
         f'--aptopt={name} "{value}"'
         for name, value in settings.items()
-        if not (name.endswith("Proxy") and is_loopback(value))
+        if not name.endswith("Proxy") or serves_containers(value)
     ]
     if any(source.uri.startswith("https:") for source in sources):
         options.append("--include=ca-certificates")
@@ -1280,18 +1278,23 @@ def base_image(terminal: Terminal, layout: Layout, suite: str, name: str) -> Non
     if image_exists(terminal, name):
         terminal.say(f"{name} exists")
         return
+    release = os_release()
+    if suite == SUITE and release["ID"] != "debian":
+        cure = f"tag one as {name}, or give --suite {release.get('VERSION_CODENAME', 'SUITE')} and a --name"
+        raise EngineError(f"{release['ID']}'s archive has no {suite} to make an image of", cure)
     require_programs(terminal, {"mmdebstrap": "mmdebstrap"})
     settings = parse_apt_settings(terminal.answer("apt-config", "dump") or "")
     command = bootstrap_command(suite, sources_for(suite), settings, custom_ca())
     proxies = {f"{key.split('::')[1]}_proxy": value for key, value in settings.items() if key.endswith("Proxy")}
     terminal.say(f"making {name} with mmdebstrap, which takes half a minute")
     # Not under its name yet: the import also succeeds where mmdebstrap broke off.
-    terminal.ask("docker", "tag", bootstrap_and_import(command, {**os.environ, **proxies}), name)
+    terminal.ask("docker", "tag", bootstrap_and_import(command, proxies), name)
     terminal.say(f"{name} is made")
 
 
-def bootstrap_and_import(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def bootstrap_and_import(command: Sequence[str], proxies: Mapping[str, str]) -> str:
     """The id of the image that the engine makes of the command's tar archive; raises EngineError if either fails."""
+    environment = {**os.environ, **proxies, "PATH": search_path()}
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as bootstrap:
         try:
             imported = subprocess.run(
@@ -1356,9 +1359,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def perform(arguments: argparse.Namespace, signals: Signals) -> int:
+def perform(terminal: Terminal, arguments: argparse.Namespace, signals: Signals) -> int:
     """Do what the command line says; returns the exit status."""
-    terminal, layout = Terminal(), default_layout()
+    layout = default_layout()
     if arguments.action == "run":
         return run(terminal, layout, signals, arguments.command)
     if arguments.action == "stop":
@@ -1374,18 +1377,18 @@ def perform(arguments: argparse.Namespace, signals: Signals) -> int:
 
 def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
-    signals = Signals()
+    terminal, signals = Terminal(), Signals()
     signals.install()
     try:
-        return perform(arguments, signals)
+        return perform(terminal, arguments, signals)
     except EngineError as error:
-        print(f"engine: {error}", file=sys.stderr)
+        terminal.tell(f"engine: {error}")
         return FAILURE
     except OSError as error:
-        print(f"engine: {error.filename or 'this machine'}: {error.strerror}", file=sys.stderr)
+        terminal.tell(f"engine: {error.filename or 'this machine'}: {error.strerror}")
         return FAILURE
     except Stopped as stopped:
-        print(f"engine: ended by {stopped}", file=sys.stderr)
+        terminal.tell(f"engine: ended by {stopped}")
         return 128 + stopped.number
 
 

@@ -191,6 +191,9 @@ def _nul_terminated(arguments: Sequence[str]) -> str:
     return "".join(f"{argument}\0" for argument in arguments)
 
 
+# Their data, found in the data root, is only of use with the containerd image store.
+CONTAINERD_SNAPSHOTTERS = ("overlayfs", "native")
+
 # What a user's flags may say instead of the roles. dockerd refuses to be told the same thing in both places.
 YIELDING = {
     "log-level": ("--log-level", "-l", "--debug", "-D"),
@@ -237,6 +240,8 @@ def daemon_config(
         "ip-masq": None if params["masquerade"] else False,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
+    if params["storage_driver"] in CONTAINERD_SNAPSHOTTERS:
+        wanted["features"] = {"containerd-snapshotter": True}
     return {**config, **wanted, **user_config}
 
 

@@ -178,6 +178,8 @@ class MakeImage(Step[State]):
     def _give_name(self, temporary: Path) -> None:
         if self.replaces:
             with _locked_image(self.image):
+                if _filesystem.superblock_of(self.image):  # another container was faster
+                    raise image_in_use(self.image)
                 temporary.rename(self.image)
         elif self.image.exists():
             raise image_in_use(self.image)

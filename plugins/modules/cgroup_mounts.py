@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # Copyright 2026 The mesos.dind Authors
-# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0), or at your option
-# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Arranges control groups for a container engine."""
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ def test_what_the_user_set_reaches_the_agent_byte_for_byte(agent: Agent, environ
 
 def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dict[str, str]) -> None:
     given = agent.run("sh", "-c", "tr '\\0' '\\n' </proc/1/environ").splitlines()
-    added = set(environ) - {entry.partition("=")[0] for entry in given}
+    names = {entry.partition("=")[0] for entry in given}
+    assert names == {"PATH", "HOSTNAME", "HOME", "LOG", "MESOS_MASTER", "MESOS_RESOURCES", "MESOS_ATTRIBUTES"}
+    added = set(environ) - names
     assert added == {"MESOS_CONTAINERIZERS", "MESOS_SYSTEMD_ENABLE_SUPPORT", "MESOS_WORK_DIR", "DOCKER_API_VERSION"}
     assert environ["MESOS_CONTAINERIZERS"] == "docker,mesos"
     assert environ["DOCKER_API_VERSION"] == "1.44"

@@ -58,6 +58,11 @@ def test_what_is_not_known_is_left_to_the_engine() -> None:
     )
 
 
+def test_data_of_the_containerd_image_store_is_used_with_it() -> None:
+    assert config(storage_driver="overlayfs")["features"] == {"containerd-snapshotter": True}
+    assert "features" not in config()
+
+
 def test_without_masquerading() -> None:
     assert config(masquerade=False)["ip-masq"] is False
 
