@@ -24,7 +24,7 @@ help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 .PHONY: demo
-demo: ## Boot two agents in bridged mode and show what they can do; installs nothing on PATH, cleans up
+demo: ## Boot two agents in bridged mode and show what they can do; cleans up after itself
 	@$(WITH_ENGINE) $(MAKE) --no-print-directory _demo
 
 .PHONY: _demo
@@ -46,7 +46,7 @@ test-unit: $(READY) ## The unit lane: parsers, planners, property tests; needs n
 
 .PHONY: test-kernel
 test-kernel: $(READY) ## The kernel lane: real loop devices, namespaces, bridges, control groups; needs root
-	@tools/need-root test-kernel && $(BIN)/pytest tests/kernel
+	@tools/kernel-lane $(BIN)/pytest tests/kernel
 
 .PHONY: test-container
 test-container: ## The container lane: the real image in a real engine
@@ -56,6 +56,10 @@ test-container: ## The container lane: the real image in a real engine
 _test-container: $(READY)
 	@$(BUILD)
 	@$(BIN)/pytest tests/container
+
+.PHONY: soak
+soak: $(READY) ## 200 lives ended by SIGKILL and 20 agents at once: nothing leaks
+	@$(WITH_ENGINE) bash -euc '$(BUILD); MESOS_DIND_CYCLES=200 MESOS_DIND_AT_ONCE=20 $(BIN)/pytest tests/container/test_storage.py'
 
 .PHONY: molecule
 molecule: ## The Molecule scenarios: the booted image, verified with testinfra

@@ -7,10 +7,15 @@ import io
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
 from docker.models.containers import Container
+
+STANDIN = Path(__file__).parents[1] / "standin/mesos-agent"
 
 # Seconds. A boot takes two to four on two cores; this is only where a test gives up.
 BOOT_LIMIT = 90
@@ -23,9 +28,9 @@ class Agent:
         self.container = container
 
     def await_line(self, text: str) -> None:
-        """Follow the log until a line has ``text`` in it; fail when the container ends before."""
+        """Follow the log of this life of the container until a line has ``text`` in it; fail when it ends before."""
         seen: list[str] = []
-        with contextlib.closing(self.container.logs(stream=True, follow=True)) as stream:
+        with contextlib.closing(self.container.logs(stream=True, follow=True, since=self.started)) as stream:
             # The stream blocks; closing it from outside is what ends a wait that has lasted too long.
             alarm = threading.Timer(BOOT_LIMIT, self.container.kill)
             alarm.start()
@@ -79,11 +84,16 @@ class Agent:
         return self.container.logs(stdout=False).decode(errors="replace").splitlines()
 
     @property
+    def started(self) -> float:
+        """Seconds since the epoch."""
+        self.container.reload()
+        return datetime.fromisoformat(self.container.attrs["State"]["StartedAt"]).timestamp()
+
+    @property
     def address(self) -> str:
         self.container.reload()
-        networks = self.container.attrs["NetworkSettings"]["Networks"]
-        (only,) = networks.values()
-        return str(only["IPAddress"])
+        (only,) = jmespath.search("NetworkSettings.Networks.*.IPAddress", self.container.attrs)
+        return str(only)
 
 
 def lines(stream: Any) -> Iterator[str]:
@@ -101,6 +111,12 @@ def tar_of(name: str, content: bytes) -> bytes:
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def loop_devices() -> set[str]:
+    """The loop devices of agents' images on this machine."""
+    found = {path.parents[1].name: path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")}
+    return {device for device, file in found.items() if file.strip().endswith("/var/lib/mesos-dind/docker.img")}
 
 
 Start = Callable[..., Agent]

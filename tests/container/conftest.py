@@ -6,18 +6,17 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import docker
+import jmespath
 import netaddr
 import pytest
-from agents import BOOT_LIMIT, Agent, Start
+from agents import BOOT_LIMIT, STANDIN, Agent, Start
 from docker.models.networks import Network
 
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
-STANDIN = Path(__file__).parents[1] / "standin/mesos-agent"
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +108,8 @@ def task_archive(engine: docker.DockerClient) -> bytes:
 @pytest.fixture(scope="session")
 def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
     """The subnet of the outer engine's default bridge."""
-    config = engine.networks.get("bridge").attrs["IPAM"]["Config"]
-    return netaddr.IPNetwork(config[0]["Subnet"])
+    (subnet,) = jmespath.search("IPAM.Config[].Subnet", engine.networks.get("bridge").attrs)
+    return netaddr.IPNetwork(subnet)
 
 
 @pytest.fixture

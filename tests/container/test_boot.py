@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 
+import jmespath
 import netaddr
 import pytest
 from agents import Agent, Start
@@ -132,8 +133,8 @@ def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:
 
 
 def test_the_inner_network_meets_no_outer_route(agent: Agent, outer_network: netaddr.IPNetwork) -> None:
-    (config,) = json.loads(agent.inner("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
-    assert not set(netaddr.IPSet([config["Subnet"]])) & set(netaddr.IPSet([outer_network]))
+    (subnet,) = jmespath.search("[].IPAM.Config[].Subnet", json.loads(agent.inner("network", "inspect", "bridge")))
+    assert not netaddr.IPSet([subnet]) & netaddr.IPSet([outer_network])
 
 
 def test_any_command_can_take_the_agents_place(start: Start, volume: str) -> None:

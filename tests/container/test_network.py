@@ -13,6 +13,9 @@ from docker.types import EndpointConfig
 
 Pair = tuple[Agent, Agent]
 
+# A command in the host's own network namespace, with nothing to install on the host.
+HOST = ("docker", "run", "--rm", "--network", "host", "mesos-dind-task")
+
 
 @pytest.fixture(scope="module")
 def pair(start_any: Start, task_archive: bytes) -> Pair:
@@ -21,7 +24,19 @@ def pair(start_any: Start, task_archive: bytes) -> Pair:
     for agent in agents:
         agent.await_boot().load(task_archive)
         for name in ("one", "two"):
-            agent.inner("run", "--detach", "--name", name, "mesos-dind-task", "httpd", "-f", "-vv", "-p", "80")
+            agent.inner(
+                "run",
+                "--detach",
+                "--restart=always",
+                "--name",
+                name,
+                "mesos-dind-task",
+                "httpd",
+                "-f",
+                "-vv",
+                "-p",
+                "80",
+            )
     return agents[0], agents[1]
 
 
@@ -46,7 +61,7 @@ def test_inner_containers_have_addresses_of_their_agents_range(pair: Pair, outer
 def test_the_host_reaches_them(pair: Pair) -> None:
     for agent in pair:
         for name in ("one", "two"):
-            subprocess.run(ping(to=address(agent, name)), check=True, capture_output=True)
+            subprocess.run(ping(*HOST, to=address(agent, name)), check=True, capture_output=True)
 
 
 def test_they_reach_the_host(pair: Pair, outer_network: netaddr.IPNetwork) -> None:
@@ -73,7 +88,7 @@ def test_the_agents_own_address_is_on_the_bridge_and_still_answers(pair: Pair) -
         (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
         assert agent.address in {info["local"] for info in docker0["addr_info"]}
         assert json.loads(agent.run("ip", "-json", "-4", "address", "show", "eth0")) in ([], [{}])
-        subprocess.run(ping(to=agent.address), check=True, capture_output=True)
+        subprocess.run(ping(*HOST, to=agent.address), check=True, capture_output=True)
 
 
 def test_a_second_run_changes_nothing(pair: Pair) -> None:
@@ -82,13 +97,13 @@ def test_a_second_run_changes_nothing(pair: Pair) -> None:
 
 
 def test_agents_are_restarted_with_what_they_had(pair: Pair) -> None:
-    """The network namespace is a new one then; images and containers are kept."""
+    """The network namespace is a new one then. Images and containers are kept, and what is to run always runs again:
+    a stop of the agent is not a stop by hand."""
     agent = pair[1]
-    agent.container.restart()
+    agent.container.restart(timeout=20)
     agent.await_line("stand-in agent: running")
-    while agent.exec("docker", "start", "one").exit_code:
-        pass
-    subprocess.run(ping(to=address(agent, "one")), check=True, capture_output=True)
+    assert agent.inner("inspect", "--format", "{{.State.Running}}", "one") == "true"
+    subprocess.run(ping(*HOST, to=address(agent, "one")), check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("offset", ["auto", "0.0.7.0"])
@@ -99,7 +114,7 @@ def test_on_a_user_defined_network(user_network: Network, start: Start, task_arc
     subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
     number = int(netaddr.IPAddress(agent.address)) - int(subnet.network) if offset == "auto" else 7
     assert address(agent, "one") in netaddr.IPNetwork((int(subnet.network) + (number << 8), 24))
-    subprocess.run(ping(to=address(agent, "one")), check=True, capture_output=True)
+    subprocess.run(ping(*HOST, to=address(agent, "one")), check=True, capture_output=True)
 
 
 def test_auto_is_refused_with_the_numbers_where_the_layout_cannot_give_it(user_network: Network, start: Start) -> None:

@@ -7,13 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from agents import Agent, Start
-
-
-def loop_devices() -> set[str]:
-    """The loop devices of agents' images on this machine."""
-    found = {path.parents[1].name: path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")}
-    return {device for device, file in found.items() if file.strip().endswith("/var/lib/mesos-dind/docker.img")}
+from agents import Agent, Start, loop_devices
 
 
 @pytest.fixture
@@ -95,9 +89,7 @@ def test_a_killed_container_leaves_nothing_and_boots_again(start: Start) -> None
     assert agent.wait() == 137
     assert loop_devices() == before
     agent.container.start()
-    agent.await_line("handing over to")
-    while agent.exec("mesos-dind", "health").exit_code:
-        pass
+    agent.await_boot()
     assert agent.inner("volume", "ls", "--quiet") == "kept"
     assert "changed=0" in agent.run("mesos-dind", "converge")
 
