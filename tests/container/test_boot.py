@@ -80,7 +80,10 @@ def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
     assert sorted(descriptors) == [0, 1, 2]
     assert descriptors[0] == "/dev/null"
     status = dict(line.split(":", 1) for line in agent.read("/run/standin/status").splitlines())
-    assert int(status["SigIgn"], 16) == 0
+    # 32 and 33 are glibc's own: it lets no program set them, and its posix_spawn, by which make starts what it
+    # starts, leaves them ignored for everything below (sysdeps/unix/sysv/linux/spawni.c), the outer engine included.
+    glibcs = 1 << 31 | 1 << 32
+    assert int(status["SigIgn"], 16) & ~glibcs == 0
     assert int(status["SigBlk"], 16) == 0
 
 
@@ -155,7 +158,9 @@ def test_standard_input_reaches_the_command(start: Start, volume: str) -> None:
     agent = start("cat", stdin_open=True, volumes={volume: "/var/lib/docker"})
     with subprocess.Popen(["docker", "attach", str(agent.container.id)], stdin=subprocess.PIPE) as attached:
         agent.await_boot()
-        attached.communicate(b"through the whole boot\n")
+        assert attached.stdin
+        attached.stdin.write(b"through the whole boot\n")
+        attached.stdin.flush()
         agent.await_line("through the whole boot")
         attached.terminate()
 
