@@ -172,7 +172,9 @@ def desired_files(
         f"--log-level={level}",
     ]
     # -H here and not in the file: a further -H in DOCKER_DAEMON_ARGS beside "hosts" in the file would be refused.
-    dockerd = [f"--config-file={layout.config_file}", f"-Hunix://{layout.socket}", *params["args"]]
+    # No pid file: s6 knows the pid, and a stale one, whose number is in use again, stops the next start (moby:
+    # pkg/pidfile). In the file an empty one would mean the default.
+    dockerd = [f"--config-file={layout.config_file}", f"-Hunix://{layout.socket}", "--pidfile=", *params["args"]]
     config = daemon_config(params, user_config, layout, level)
     return {
         "containerd": {
@@ -216,7 +218,6 @@ def daemon_config(
     owned = {
         "data-root": params["data_root"],
         "exec-root": str(layout.exec_root),
-        "pidfile": "",  # s6 knows the pid; a stale file would stop the next start (moby: pkg/pidfile)
         "containerd": f"{layout.exec_root}/containerd/containerd.sock",
         "storage-driver": params["storage_driver"],
         "bip": params["bip"],
@@ -224,7 +225,7 @@ def daemon_config(
         "default-gateway": params["default_gateway"],
         "live-restore": True,
     }
-    config = {key: value for key, value in owned.items() if value not in ("", None) or key == "pidfile"}
+    config = {key: value for key, value in owned.items() if value not in ("", None)}
     contradicted = [key for key, value in user_config.items() if key in owned and value != owned[key]]
     if contradicted:
         raise DindError(

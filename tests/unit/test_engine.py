@@ -40,7 +40,6 @@ def test_the_configuration_in_bridged_mode() -> None:
     assert config() == {
         "data-root": "/var/lib/docker",
         "exec-root": "/run/docker",
-        "pidfile": "",
         "containerd": "/run/docker/containerd/containerd.sock",
         "storage-driver": "overlay2",
         "bip": "172.17.0.2/16",
@@ -95,7 +94,7 @@ def test_a_users_file_that_is_no_json_object(tmp_path: Path) -> None:
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 def test_flags_survive_the_file_between_the_module_and_the_service(args: list[str]) -> None:
     text = _engine.desired_files({**PARAMS, "args": args}, {}, LAYOUT)["dockerd"][str(LAYOUT.arguments_file("dockerd"))]
-    assert text.split("\0")[2:-1] == args
+    assert text.split("\0")[3:-1] == args
 
 
 paths = [path for files in _engine.desired_files(PARAMS, {}, LAYOUT).values() for path in files]
