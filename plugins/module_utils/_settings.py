@@ -7,6 +7,7 @@ Nothing else reads the environment. The entry point turns the result into extra 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -88,9 +89,12 @@ def seconds(text: str) -> int:
     return int(text)
 
 
-def absolute_path(text: str) -> str:
-    if not text.startswith("/") or "\0" in text or text.endswith("/"):
-        raise ValueError("allowed is the absolute path of a file, as in /var/lib/mesos-dind/docker.img")
+def image_path(text: str) -> str:
+    path = os.path.normpath(text)
+    if not text.startswith("/") or text.endswith("/") or f"{path}/".startswith("/var/lib/docker/"):
+        raise ValueError(
+            "allowed is the absolute path of a file outside of /var/lib/docker, as in /var/lib/mesos-dind/docker.img"
+        )
     return text
 
 
@@ -128,7 +132,7 @@ VARIABLES = (
     Variable("LOG", "engine_log", "stdio", one_of("stdio", "file")),
     Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", one_of("auto", "overlay", "loop", "aufs", "vfs")),
     Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", one_of("ext4", "xfs")),
-    Variable("MESOS_DIND_IMAGE", "storage_image", "/var/lib/mesos-dind/docker.img", absolute_path),
+    Variable("MESOS_DIND_IMAGE", "storage_image", "/var/lib/mesos-dind/docker.img", image_path),
     Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", one_of("outer", "bridge")),
     Variable("MESOS_DIND_DEBUG", "engine_debug", False, flag),
     Variable("MESOS_DIND_STOP_TIMEOUT", "agent_stop_timeout", 8, seconds),

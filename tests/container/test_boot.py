@@ -214,3 +214,15 @@ def test_debug_output_never_has_a_secret(start: Start, volume: str) -> None:
     assert "hunter2-secret" not in agent.logs()
     assert "MESOS_CREDENTIAL" in agent.read("/run/mesos-dind/settings.json")
     assert "hunter2-secret" not in agent.run("sh", "-c", "cat /run/mesos-dind/*.json /var/log/mesos-dind/*/*")
+
+
+@pytest.mark.parametrize("service", ["dockerd", "containerd"])
+def test_a_killed_engine_comes_back_and_containers_survive(agent: Agent, task_archive: bytes, service: str) -> None:
+    agent.load(task_archive)
+    task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
+    before = agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task)
+    killed = agent.run("pidof", service)
+    agent.run("pkill", "-KILL", "-x", service)
+    agent.run("timeout", "30", "sh", "-c", f"until docker exec {task} true; do sleep 0.1; done")
+    assert agent.run("pidof", service) != killed
+    assert agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task) == before

@@ -21,6 +21,7 @@ WRONG = [
     ("MESOS_DIND_STORAGE", "zfs", "auto, overlay, loop, aufs, vfs"),
     ("MESOS_DIND_FILESYSTEM", "btrfs", "ext4, xfs"),
     ("MESOS_DIND_IMAGE", "docker.img", "absolute"),
+    ("MESOS_DIND_IMAGE", "/var/lib/docker/docker.img", "outside of /var/lib/docker"),
     ("MESOS_DIND_GATEWAY", "inner", "outer, bridge"),
     ("MESOS_DIND_DEBUG", "yes", "0, 1"),
     ("MESOS_DIND_STOP_TIMEOUT", "soon", "1 to 3600"),

@@ -1,0 +1,132 @@
+"""A VM: one qemu process, which never outlives the test run."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import shlex
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import testinfra
+from system_disk import SystemDisk
+
+# Seconds. ssh answers after 25 to 120, on how busy the machine is; this is only where a boot is given up.
+BOOT_LIMIT = 600
+COMMAND_LIMIT = 900
+LAST_LINES = 40
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A running one, to which ssh gets with ``ssh_config``."""
+
+    ssh_config: Path
+
+    def testinfra_host(self) -> Any:
+        return testinfra.get_host("ssh://vm", ssh_config=str(self.ssh_config), timeout=60)
+
+    def ssh(self, *argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
+        """A command on it, whatever its status; with a limit, since a hung guest says nothing."""
+        command = ["ssh", "-F", str(self.ssh_config), "vm", shlex.join(argv)]
+        return subprocess.run(command, stdin=stdin, capture_output=True, check=False, timeout=COMMAND_LIMIT)
+
+    def run(self, *argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
+        """The output of a command on it, which must succeed."""
+        done = self.ssh(*argv, stdin=stdin)
+        output = done.stdout.decode(errors="replace")
+        assert done.returncode == 0, f"{argv} ended with {done.returncode}: {output}{done.stderr.decode()}"
+        return output
+
+
+@contextlib.contextmanager
+def booted(disk: SystemDisk, log: Path, read_only_disks: Sequence[Path] = ()) -> Iterator[Machine]:
+    """A machine that answers to ssh. ``log`` gets its serial console; the read-only disks are /dev/vdb and on."""
+    with tempfile.TemporaryDirectory(prefix="mesos-dind-vm-") as made:
+        folder = Path(made)  # short: the path of a unix socket has little room
+        command = qemu(disk, log, folder / "monitor", read_only_disks)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            try:
+                await_ready(process, log)
+                config = write_ssh_config(folder, disk.key, forwarded_port(folder / "monitor"))
+                yield Machine(config)
+                subprocess.run(["ssh", "-F", config, "-O", "exit", "vm"], capture_output=True, check=False)
+            finally:
+                # Its disk is a snapshot: there is nothing to shut down in order.
+                process.kill()
+
+
+def qemu(disk: SystemDisk, log: Path, monitor: Path, read_only_disks: Sequence[Path]) -> list[str]:
+    drives = [f"file={disk.image},format=raw,if=virtio,snapshot=on,cache=unsafe"]
+    drives += [f"file={image},format=raw,if=virtio,readonly=on" for image in read_only_disks]
+    return [
+        # The kernel ends it when the thread that starts it does, however that ends.
+        "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+        # Multi-threaded TCG panics in some nested kernels, which have a /dev/kvm that boots no guest.
+        "-accel", "tcg,thread=single", "-smp", "1", "-cpu", "max", "-m", "3072",
+        "-no-reboot", "-nodefaults", "-no-user-config", "-display", "none",
+        "-kernel", str(disk.kernel), "-initrd", str(disk.initrd),
+        # With -no-reboot, a kernel that panics ends the process. There is nobody here to mitigate attacks of.
+        "-append", "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off systemd.show_status=true",
+        *(part for drive in drives for part in ("-drive", drive)),
+        "-device", "virtio-rng-pci",
+        # No way out, and a way in on a port that the kernel chooses.
+        "-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-serial", f"file:{log}", "-serial", "stdio",
+        "-monitor", f"unix:{monitor},server=on,wait=off",
+    ]  # fmt: skip
+
+
+def await_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the machine says on its second serial line that ssh answers; fails as soon as qemu ends."""
+    assert process.stdout
+    if not select.select([process.stdout], [], [], BOOT_LIMIT)[0]:
+        give_up(f"the VM is not ready after {BOOT_LIMIT} s", log)
+    if process.stdout.readline().strip() != b"ready":
+        process.kill()
+        give_up(f"qemu ended with status {process.wait()}", log)
+
+
+def give_up(cause: str, log: Path) -> NoReturn:
+    console = log.read_text(errors="replace").splitlines() if log.exists() else ["there is none"]
+    raise RuntimeError("\n".join([f"{cause}; the end of its console ({log}):", *console[-LAST_LINES:]]))
+
+
+def forwarded_port(monitor: Path) -> int:
+    """Of loopback, as qemu's monitor tells it."""
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answers:
+        connection.settimeout(30)
+        connection.connect(str(monitor))
+        connection.sendall(b"info usernet\n")
+        for line in answers:
+            if found := re.search(rb"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", line):
+                return int(found[1])
+    raise RuntimeError("qemu forwards no port")
+
+
+def write_ssh_config(folder: Path, key: Path, port: int) -> Path:
+    """One connection for all commands: the key exchange is what takes long."""
+    settings = {
+        "HostName": "127.0.0.1",
+        "Port": port,
+        "User": "root",
+        "IdentityFile": key,
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+        "ConnectTimeout": 60,
+        "ControlMaster": "auto",
+        "ControlPath": folder / "control",
+        "ControlPersist": "yes",
+    }
+    config = folder / "ssh_config"
+    config.write_text("Host vm\n" + "".join(f"    {name} {value}\n" for name, value in settings.items()))
+    return config

@@ -1,0 +1,152 @@
+"""The disk of a Debian 13 VM: systemd, an engine, and what the tests need, so that it needs no network.
+
+It is made once, kept in ``.cache/vm``, and made anew when this file changes. Nothing writes to it: a machine writes
+to a snapshot that is gone when it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache/vm"
+SIZE = "12G"  # sparse
+PACKAGES = (
+    "apparmor",
+    "dbus",
+    "docker-cli",
+    "docker.io",
+    "e2fsprogs",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "openssh-server",
+    "procps",
+    "python3",
+    "python3-netaddr",
+    "systemd-sysv",
+    "udev",
+    "util-linux",
+    "xfsprogs",
+)
+# The address is the one that qemu's user networking forwards to.
+FILES = {
+    "etc/hostname": "mesos-dind-vm\n",
+    "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 mesos-dind-vm\n",
+    "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
+    "etc/systemd/network/10-vm.network": """\
+[Match]
+Name=en* eth*
+
+[Network]
+Address=10.0.2.15/24
+Gateway=10.0.2.2
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+""",
+    # Nobody has to ask again and again: the second serial line says when ssh answers.
+    "etc/systemd/system/vm-ready.service": """\
+[Unit]
+Description=Tell the test run that ssh answers
+After=ssh.service systemd-networkd.service
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "echo ready >/dev/ttyS1"
+
+[Install]
+WantedBy=multi-user.target
+""",
+}
+SERVICES = ("ssh", "systemd-networkd", "vm-ready")
+# What a machine that lives for some minutes does not need. The engine loads its AppArmor profile itself; all the
+# others that Debian has take 46 s to load here.
+MASKED = ("apparmor.service", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_reap.service")
+
+
+@dataclass(frozen=True)
+class SystemDisk:
+    folder: Path
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "disk.ext4"
+
+    @property
+    def kernel(self) -> Path:
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.folder / "initrd.img"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key"
+
+
+def provide(cache: Path = CACHE) -> SystemDisk:
+    """The disk of this recipe, which is made if it is not there; older ones are removed."""
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    disk = SystemDisk(cache / f"system-{recipe}")
+    if disk.folder.is_dir():
+        return disk
+    cache.mkdir(parents=True, exist_ok=True)
+    engine.Terminal().say(f"making {disk.image}, which takes some minutes")
+    with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as made:
+        make(SystemDisk(Path(made, "system")), Path(made, "root"))
+        for outdated in cache.glob("system-*"):
+            shutil.rmtree(outdated)
+        Path(made, "system").rename(disk.folder)
+    return disk
+
+
+def make(disk: SystemDisk, root: Path) -> None:
+    disk.folder.mkdir()
+    root.mkdir()
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mesos.dind tests/vm", "-f", str(disk.key))
+    bootstrap(root)
+    for name, text in FILES.items():
+        place(root / name, text, 0o644)
+    place(root / "root/.ssh/authorized_keys", disk.key.with_suffix(".pub").read_text(), 0o600)
+    run("chroot", str(root), "systemctl", "enable", *SERVICES)
+    run("chroot", str(root), "systemctl", "mask", *MASKED)
+    shutil.copyfile(next(root.glob("boot/vmlinuz-*")), disk.kernel)
+    shutil.copyfile(next(root.glob("boot/initrd.img-*")), disk.initrd)
+    run("mkfs.ext4", "-q", "-F", "-m", "0", "-L", "root", "-d", str(root), str(disk.image), SIZE)
+
+
+def bootstrap(root: Path) -> None:
+    """Debian's packages into a folder, from the archives that this machine's own apt uses."""
+    settings = engine.parse_apt_settings(engine.Terminal().answer("apt-config", "dump") or "")
+    command = engine.bootstrap_command(engine.SUITE, engine.sources_for(engine.SUITE), settings, engine.custom_ca())
+    command[1:1] = [f"--include={','.join(PACKAGES)}"]
+    proxies = {f"{key.split('::')[1]}_proxy": value for key, value in settings.items() if key.endswith("Proxy")}
+    environment = {**os.environ, **proxies, "PATH": engine.search_path()}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as debian:
+        subprocess.run(["tar", "--extract", "--numeric-owner", "-C", str(root)], stdin=debian.stdout, check=True)
+    if debian.returncode:
+        raise subprocess.CalledProcessError(debian.returncode, command[:1])
+
+
+def place(file: Path, text: str, mode: int) -> None:
+    file.parent.mkdir(mode=0o700 if mode == 0o600 else 0o755, parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(mode)
+
+
+def run(*argv: str) -> None:
+    environment = {**os.environ, "PATH": engine.search_path()}
+    subprocess.run(argv, check=True, env=environment, stdin=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    print(provide().image)
