@@ -14,8 +14,8 @@ def test_the_data_root_is_xfs_with_project_quotas(host_agent: Agent) -> None:
 
 
 def test_a_container_writes_no_more_than_its_size(host_agent: Agent) -> None:
-    write = "dd if=/dev/zero of=/file bs=1M count=20; stat -c %s /file"
-    said = host_agent.run("docker", "run", "--rm", "--storage-opt=size=10M", TASK_IMAGE, "sh", "-c", f"{write} 2>&1")
+    write = "exec 2>&1; dd if=/dev/zero of=/file bs=1M count=20; stat -c %s /file"
+    said = host_agent.run("docker", "run", "--rm", "--storage-opt=size=10M", TASK_IMAGE, "sh", "-c", write)
     assert "No space left on device" in said
     assert 0 < int(said.split()[-1]) <= 10 * 2**20
 
