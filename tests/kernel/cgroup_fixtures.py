@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Containers made of nothing but groups and namespaces, and hierarchies that the machine does not have mounted.
 
-The processes of a container end when the test's process does, however it ends. Groups outlive it then; the next
-run removes them.
+The processes of a container end when the test's process does, however it ends. Groups and mounted hierarchies outlive
+it then; the next run removes them.
 """
 
 from __future__ import annotations
@@ -71,12 +71,34 @@ def remove_group(group: Path) -> None:
         Path(folder).rmdir()
 
 
-def remove_stale_groups() -> None:
-    """Those of tests that died."""
+def is_stale(path: Path) -> bool:
+    """Whether it is of a test that died: what tests make has the number of their process in its name."""
+    owner = next((part.split("-")[3] for part in reversed(path.parts) if part.startswith(PREFIX)), None)
+    return owner is not None and not Path("/proc", owner).exists()
+
+
+def remove_what_is_stale() -> None:
+    """Groups, and then hierarchies, of tests that died."""
     for group in sorted(groups_of_tests(), key=lambda path: len(path.parts), reverse=True):
-        owner = next((part.split("-")[3] for part in group.parts if part.startswith(PREFIX)), None)
-        if owner and not Path("/proc", owner).exists():
+        if is_stale(group):
             group.rmdir()
+    for names, mount_point in v1_mounts().items():
+        if is_stale(mount_point):
+            give_up(f"none,{names}" if names.startswith("name=") else names, mount_point)
+            mount_point.rmdir()
+
+
+def give_up(options: str, mount_point: Path) -> None:
+    """Unmount a hierarchy, and wait until the kernel has given it up.
+
+    It does so some time after the last unmount, but not at all when a group of it was still dying then.
+    """
+    run("umount", str(mount_point))
+    deadline = time.monotonic() + 60
+    while not soon(lambda: not is_a_hierarchy(options), 2):
+        assert time.monotonic() < deadline, f"the hierarchy {options} outlives its test"
+        run("mount", "-t", "cgroup", "-o", options, "none", str(mount_point))
+        run("umount", str(mount_point))
 
 
 @contextlib.contextmanager
@@ -86,19 +108,12 @@ def hierarchy(options: str) -> Iterator[Path]:
         name, number, *_ = line.split()
         if name in options.split(",") and number != "0":
             pytest.skip(f"the controller {name} is in use on this machine")
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-{os.getpid()}-") as folder:
         run("mount", "-t", "cgroup", "-o", options, "none", folder)
         try:
             yield Path(folder)
         finally:
-            run("umount", folder)
-            # The kernel gives a hierarchy up some time after its last unmount, but not at all when a group of it was
-            # still dying then.
-            deadline = time.monotonic() + 60
-            while not soon(lambda: not is_a_hierarchy(options), 2):
-                assert time.monotonic() < deadline, f"the hierarchy {options} outlives its test"
-                run("mount", "-t", "cgroup", "-o", options, "none", folder)
-                run("umount", folder)
+            give_up(options, Path(folder))
 
 
 def soon(condition: Callable[[], bool], seconds: float) -> bool:

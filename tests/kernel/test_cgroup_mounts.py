@@ -27,7 +27,7 @@ from cgroup_fixtures import (
     groups_of_tests,
     hierarchy,
     is_a_hierarchy,
-    remove_stale_groups,
+    remove_what_is_stale,
     run,
     soon,
     v1_mounts,
@@ -56,7 +56,7 @@ def one_run_at_a_time() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_on_the_host() -> Iterator[None]:
-    remove_stale_groups()
+    remove_what_is_stale()
     before = host()
     yield
     assert host() == before
