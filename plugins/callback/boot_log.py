@@ -39,8 +39,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._steps: list[dict[str, Any]] = []
-        # A step's time is from the end of the one before it: nothing of the boot is left out.
-        self._marked = process_start()
+        self._started = self._marked = process_start()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._record("ansible", ["ready"])
@@ -50,7 +49,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for warning in answer.get("warnings") or ():
             self._say(f"{role(task):<9} warning: {warning}")
         if "actions" in answer:
-            self._record(role(task), answer["actions"] or ["nothing to do"])
+            self._record(role(task), answer["actions"] or ["nothing to do"], answer.get("head_start"))
         elif "hand_over" in answer:
             self._record("agent", [f"handing over to {answer['hand_over']['argv'][0]}"])
 
@@ -62,17 +61,30 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.v2_runner_on_failed(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        report = {"steps": self._steps, "seconds": round(time.clock_gettime(time.CLOCK_BOOTTIME) - process_start(), 3)}
+        report = {"steps": self._steps, "seconds": round(now() - self._started, 3)}
         Path(self.get_option("report")).write_text(json.dumps(report, indent=2) + "\n")
 
-    def _record(self, step: str, actions: list[str]) -> None:
-        now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        seconds, self._marked = now - self._marked, now
-        self._steps.append({"step": step, "seconds": round(seconds, 3), "actions": actions})
+    def _record(self, step: str, actions: list[str], head_start: dict[str, float] | None = None) -> None:
+        """A step's time is from the end of the one before it, so that nothing of the boot is left out; or, where it
+        was done while Ansible was still being loaded, its own."""
+        began, self._marked = self._marked, now()
+        ended = self._marked
+        if head_start:
+            began, ended = head_start["began"], head_start["ended"]
+        seconds = ended - began
+        at = round(began - self._started, 3)
+        self._steps.append(
+            {"step": step, "at": at, "seconds": round(seconds, 3), "ahead": head_start is not None, "actions": actions}
+        )
         self._say(f"{step:<9} {seconds:5.2f} s  {'; '.join(actions)}")
 
     def _say(self, line: str) -> None:
         self._display.display(f"mesos-dind: {line}", stderr=True)
+
+
+def now() -> float:
+    """Seconds of CLOCK_BOOTTIME, the clock of process_start."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def task_and_answer(result: Any) -> tuple[Any, dict[str, Any]]:

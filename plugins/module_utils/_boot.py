@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils import _head_start, _preflight, _settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 
 RUN = Path("/run/mesos-dind")
@@ -72,6 +72,7 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     (RUN / "drain-signal").write_text("USR1\n" if settings.is_agent else "TERM\n")
     (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
     take_terminal()
+    _head_start.begin(settings.role_variables)
     become_playbook("boot.yml", debug=settings.role_variables["engine_debug"])
 
 

@@ -138,21 +138,21 @@ def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
 
 
 def plan(desired: Mapping[str, Mapping[str, str]], layout: Layout, state: State) -> list[_plan.Step[State]]:
-    """What makes each service run with exactly its files (``desired``: service to path to text).
+    """What makes each service run with exactly its files (``desired``: service to path to text, in the order of start).
 
     A service whose own files change is started anew; containers survive that (live restore).
     """
     changed = {
-        name: [WriteFile(path, text) for path, text in desired[name].items() if state.files.get(path) != text]
-        for name in SERVICES
+        name: [WriteFile(path, text) for path, text in files.items() if state.files.get(path) != text]
+        for name, files in desired.items()
     }
-    stop = [name for name in reversed(SERVICES) if changed[name] and name in state.up]
+    stop = [name for name in reversed(changed) if changed[name] and name in state.up]
     steps: list[_plan.Step[State]] = [StopService(layout.service(name)) for name in stop]
     if state.leftovers:
         steps.append(RemoveLeftovers(layout.exec_root))
-    for name in SERVICES:
-        steps += changed[name]
-    steps += [StartService(layout.service(name)) for name in SERVICES if name not in state.up or name in stop]
+    for writes in changed.values():
+        steps += writes
+    steps += [StartService(layout.service(name)) for name in changed if name not in state.up or name in stop]
     return steps
 
 
@@ -281,15 +281,17 @@ def version(path: Path) -> dict[str, Any]:
     return answer
 
 
-def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcome:
-    """The module ``mesos.dind.engine``."""
+def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = SERVICES) -> _plan.Outcome:
+    """The module ``mesos.dind.engine``; of ``services`` only, where containerd is to run before all is known that
+    dockerd wants to know."""
     layout = Layout()
-    desired = desired_files(params, read_user_config(Path(params["user_config"])), layout)
-    paths = [path for files in desired.values() for path in files]
+    files = desired_files(params, read_user_config(Path(params["user_config"])), layout)
+    desired = {name: files[name] for name in services}
+    paths = [path for texts in desired.values() for path in texts]
     done = _plan.converge(
         lambda: inspect(layout, paths, runner), lambda state: plan(desired, layout, state), runner, check=check
     )
-    running = "dockerd" in done.before.up if check else True
+    running = "dockerd" in (done.before.up if check else services)
     about = version(layout.socket) if running else {}
     return _plan.Outcome(
         actions=done.actions,

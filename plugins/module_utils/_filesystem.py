@@ -15,8 +15,10 @@ from typing import ClassVar, Protocol
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._mountinfo import MountPoint
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
+from ansible_collections.mesos.dind.plugins.module_utils._size import format_size, parse_size
 
 MIB = 1 << 20
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -256,3 +258,18 @@ def _gist(command: Command) -> str:
 def _version(text: str) -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def check_size(text: str, fstype: str) -> int:
+    """Bytes, in whole blocks. Raises DindError for what is no size or too small for the file system."""
+    try:
+        size = parse_size(text) // BLOCK * BLOCK
+    except ValueError as error:
+        raise DindError(f"size: {error}") from None
+    minimum = KINDS[fstype].minimum
+    if size < minimum:
+        raise DindError(
+            f"size: {text} is too small for {fstype}, which needs at least {format_size(minimum)}",
+            cure="ask for more" if fstype == "ext4" else "ask for more, or use ext4",
+        )
+    return size

@@ -44,12 +44,10 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_steps imp
 )
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
-from ansible_collections.mesos.dind.plugins.module_utils._size import format_size, parse_size
+from ansible_collections.mesos.dind.plugins.module_utils._size import format_size
 
-BLOCK = 4096
 _NOT_PERSISTENT = "{} lies in the container's own writable layer and goes with it; to keep it, mount a volume there"
 _NO_QUOTA = "this kernel's XFS has no quota: the engine cannot limit a container's size"
-STRATEGIES = ("auto", "overlay", "loop", "aufs", "vfs")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Desired:
         return cls(
             data_root=data_root,
             image=image,
-            size=check_size(params["size"], params["fstype"]),
+            size=_filesystem.check_size(params["size"], params["fstype"]),
             fstype=params["fstype"],
             strategy=params["strategy"],
             preallocate=params["preallocate"],
@@ -95,21 +93,6 @@ class Desired:
         given = (() if self.preallocate else ("discard",)) if self.mount_options is None else self.mount_options
         wanted = fstype == "xfs" and quota and not {"prjquota", "pquota"} & set(given)
         return (*given, "prjquota") if wanted else given
-
-
-def check_size(text: str, fstype: str) -> int:
-    """Bytes, in whole blocks. Raises DindError for what is no size or too small for the file system."""
-    try:
-        size = parse_size(text) // BLOCK * BLOCK
-    except ValueError as error:
-        raise DindError(f"size: {error}") from None
-    minimum = _filesystem.KINDS[fstype].minimum
-    if size < minimum:
-        raise DindError(
-            f"size: {text} is too small for {fstype}, which needs at least {format_size(minimum)}",
-            cure="ask for more" if fstype == "ext4" else "ask for more, or use ext4",
-        )
-    return size
 
 
 def plan(desired: Desired, state: State) -> list[Step[State]]:

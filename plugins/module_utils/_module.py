@@ -4,16 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
+from ansible_collections.mesos.dind.plugins.module_utils._modules import Core
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
-
-Core = Callable[[Mapping[str, Any], Runner, bool], Outcome]
 
 
 def run(module: AnsibleModule, core: Core) -> None:
@@ -23,11 +18,8 @@ def run(module: AnsibleModule, core: Core) -> None:
     except DindError as error:
         module.fail_json(msg=str(error))
         return  # not reached: fail_json ends the process
-    for warning in outcome.warnings:
+    answer = outcome.answer
+    # exit_json(warnings=) is deprecated (ansible-core 2.19).
+    for warning in answer.pop("warnings"):
         module.warn(warning)
-    module.exit_json(
-        changed=bool(outcome.actions),
-        actions=list(outcome.actions),
-        diff={"before": dict(outcome.before), "after": dict(outcome.after)},
-        **outcome.facts,
-    )
+    module.exit_json(**answer)

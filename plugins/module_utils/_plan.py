@@ -51,13 +51,24 @@ class Converged(Generic[S]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a module returns, without knowing Ansible: the shells turn it into ``exit_json``."""
+    """What a module has to tell."""
 
     actions: Sequence[str]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     facts: Mapping[str, Any]
     warnings: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """As a module answers, in Ansible's terms."""
+        return {
+            "changed": bool(self.actions),
+            "actions": list(self.actions),
+            "diff": {"before": dict(self.before), "after": dict(self.after)},
+            "warnings": list(self.warnings),
+            **self.facts,
+        }
 
 
 def expected(state: S, steps: Sequence[Step[S]]) -> S:

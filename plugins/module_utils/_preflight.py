@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import check_size
+from ansible_collections.mesos.dind.plugins.module_utils._filesystem import check_size
 from ansible_collections.mesos.dind.plugins.module_utils._settings import AGENTS, SettingError, Settings
 
 # include/uapi/linux/capability.h

@@ -216,29 +216,13 @@ bridge_nf:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _module
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _module, _modules
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "uplink": {"type": "str", "default": ""},
-            "bridge": {"type": "str", "default": "docker0"},
-            "offset": {"type": "str", "default": ""},
-            "size": {"type": "int"},
-            "peers": {"type": "list", "elements": "str", "default": []},
-            "gateway": {"type": "str", "choices": ["outer", "bridge"], "default": "outer"},
-            "data_root": {"type": "path", "default": "/var/lib/docker"},
-            "mtu": {"type": "int"},
-            "ipv6_range": {"type": "str", "default": ""},
-            "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},
-            "verify": {"type": "bool", "default": True},
-            "verify_timeout": {"type": "float", "default": 5.0},
-        },
-        supports_check_mode=True,
+    _module.run(
+        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["bridged_net"], supports_check_mode=True), _bridged_net.core
     )
-    _module.run(module, _bridged_net.core)
 
 
 if __name__ == "__main__":

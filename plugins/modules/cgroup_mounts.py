@@ -151,22 +151,14 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_mounts, _module
+from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_mounts, _module, _modules
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "root": {"type": "path", "default": "/sys/fs/cgroup"},
-            "systemd_hierarchy": {"type": "bool", "default": False},
-            "delegate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
-            "leaf": {"type": "str", "default": "mesos-dind"},
-            "propagation": {"type": "bool"},
-        },
-        supports_check_mode=True,
+    _module.run(
+        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["cgroup_mounts"], supports_check_mode=True),
+        _cgroup_mounts.core,
     )
-    _module.run(module, _cgroup_mounts.core)
 
 
 if __name__ == "__main__":

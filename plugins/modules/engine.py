@@ -112,29 +112,11 @@ api_version:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _engine, _module
+from ansible_collections.mesos.dind.plugins.module_utils import _engine, _module, _modules
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "data_root": {"type": "path", "default": "/var/lib/docker"},
-            "storage_driver": {"type": "str", "default": ""},
-            "bip": {"type": "str", "default": ""},
-            "fixed_cidr": {"type": "str", "default": ""},
-            "default_gateway": {"type": "str", "default": ""},
-            "address_pools": {"type": "list", "elements": "dict", "default": []},
-            "masquerade": {"type": "bool", "default": True},
-            "mtu": {"type": "int"},
-            "cgroup_parent": {"type": "str", "default": ""},
-            "args": {"type": "list", "elements": "str", "default": []},
-            "log": {"type": "str", "choices": ["stdio", "file"], "default": "stdio"},
-            "debug": {"type": "bool", "default": False},
-            "user_config": {"type": "path", "default": "/etc/docker/daemon.json"},
-        },
-        supports_check_mode=True,
-    )
-    _module.run(module, _engine.core)
+    _module.run(AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["engine"], supports_check_mode=True), _engine.core)
 
 
 if __name__ == "__main__":

@@ -178,26 +178,12 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _loop_storage, _module
+from ansible_collections.mesos.dind.plugins.module_utils import _loop_storage, _module, _modules
 
 
 def main() -> None:
     _module.run(
-        AnsibleModule(
-            argument_spec={
-                "data_root": {"type": "path", "default": "/var/lib/docker"},
-                "image": {"type": "path", "default": "/var/lib/mesos-dind/docker.img"},
-                "size": {"type": "str", "default": "5"},
-                "fstype": {"type": "str", "choices": ["ext4", "xfs"], "default": "ext4"},
-                "strategy": {"type": "str", "choices": list(_loop_storage.STRATEGIES), "default": "auto"},
-                "preallocate": {"type": "bool", "default": False},
-                "mount_options": {"type": "list", "elements": "str"},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "purge": {"type": "bool", "default": False},
-                "force": {"type": "bool", "default": False},
-            },
-            supports_check_mode=True,
-        ),
+        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["loop_storage"], supports_check_mode=True),
         _loop_storage.core,
     )
 

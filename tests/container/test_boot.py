@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 
@@ -87,6 +88,17 @@ def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
     assert int(status["SigBlk"], 16) == 0
 
 
+def test_the_agents_own_output_blocks(start: Start, volume: str) -> None:
+    """The engine logs to the same pipe, through s6-log, which makes its output non-blocking (skalibs: bufalloc)."""
+    script = "docker run nothing-of-this-name; grep flags: /proc/self/fdinfo/2 && exec sleep 1000"
+    volumes = {volume: "/var/lib/docker"}
+    agent = start("sh", "-c", script, env={"DOCKER_DAEMON_ARGS": "-D"}, volumes=volumes)
+    agent.await_line("flags:")
+    (line,) = [line for line in agent.logs().splitlines() if line.startswith("flags:")]
+    assert not int(line.split()[1], 8) & os.O_NONBLOCK
+    assert "level=debug" in agent.logs(), "the engine has logged there by then"
+
+
 def test_a_second_run_changes_nothing(agent: Agent) -> None:
     before = (agent.run("cat", "/proc/self/mountinfo").count("\n"), agent.run("ip", "-o", "address"))
     recap = agent.run("mesos-dind", "converge").splitlines()[-2]
@@ -126,7 +138,8 @@ def test_healthy_means_engine_and_agent(agent: Agent) -> None:
     try:
         assert agent.exec("mesos-dind", "health").exit_code == 1
     finally:
-        agent.run("s6-svc", "-wu", "-u", "/etc/mesos-dind/services/dockerd")
+        agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
+        agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
 
 
 def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:

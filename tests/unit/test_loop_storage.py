@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ansible_collections.mesos.dind.plugins.module_utils import _loop_device
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._filesystem import EXT4, XFS, has_xfs_quota
-from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import STRATEGIES, Desired, plan
+from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import Desired, plan
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_choice import DRIVERS, Choice, choose, driver
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_state import (
     BLANK,
@@ -30,6 +30,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_state imp
     State,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_steps import ROOT_MODE
+from ansible_collections.mesos.dind.plugins.module_utils._modules import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 
 MIB = 1 << 20
@@ -90,7 +91,9 @@ DESIRED = st.builds(
     image=st.just(IMAGE),
     size=SIZES,
     fstype=st.sampled_from(["ext4", "xfs"]),
-    strategy=st.sampled_from([strategy for strategy in STRATEGIES if strategy != "auto"]),
+    strategy=st.sampled_from(
+        [other for other in ARGUMENT_SPECS["loop_storage"]["strategy"]["choices"] if other != "auto"]
+    ),
     preallocate=st.booleans(),
     mount_options=st.none() | st.just(("noatime",)),
     present=st.booleans(),

@@ -1,0 +1,106 @@
+"""The modules in Ansible's own process, and ahead of it: faster, and otherwise what the ordinary modules are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from agents import Agent, Start, tar_of
+
+AHEAD = ["cgroups", "storage", "network", "engine"]
+
+# The ordinary module runs wherever a task has an environment of its own.
+PLAYBOOK = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - &task
+      {module}: {arguments}
+      ignore_errors: true
+      register: in_process
+    - <<: *task
+      environment: {{MESOS_DIND_TEST: ordinary}}
+      register: ordinary
+    - ansible.builtin.copy:
+        content: "{{{{ [in_process, ordinary] | to_json }}}}"
+        dest: /tmp/answers.json
+      check_mode: false
+"""
+
+
+@pytest.fixture(scope="module")
+def agent(start_any: Start) -> Agent:
+    return start_any("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.9.0"}).await_boot()
+
+
+def steps(agent: Agent) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
+    return found
+
+
+def answers(agent: Agent, module: str, arguments: dict[str, Any], *options: str) -> tuple[dict[str, Any], ...]:
+    playbook = PLAYBOOK.format(module=f"mesos.dind.{module}", arguments=json.dumps(arguments))
+    assert agent.container.put_archive("/tmp", tar_of("play.yml", playbook.encode()))
+    agent.run(
+        "env", "ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg", "LANG=C.UTF-8", "ANSIBLE_STDOUT_CALLBACK=default",
+        "/opt/mesos-dind/bin/ansible-playbook", "-i", "localhost,", *options, "/tmp/play.yml",
+    )  # fmt: skip
+    return tuple(json.loads(agent.read("/tmp/answers.json")))
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "options", "said"),
+    [
+        ("cgroup_mounts", {}, (), "version"),
+        ("loop_storage", {}, (), "storage_driver"),
+        ("loop_storage", {"size": "4"}, (), "not shrunk"),
+        ("loop_storage", {"state": "absent"}, ("--check", "--diff"), "unmount"),
+        ("loop_storage", {"strategy": "zfs"}, (), "must be one of"),
+        ("loop_storage", {"sise": "5"}, (), "Unsupported parameters"),
+        ("bridged_net", {"offset": "0.0.9.0"}, (), "fixed_cidr"),
+        ("engine", {"log": "file", "storage_driver": "overlay2"}, ("--check",), "stop dockerd"),
+    ],
+)
+def test_the_answer_is_the_ordinary_modules(
+    agent: Agent, module: str, arguments: dict[str, Any], options: tuple[str, ...], said: str
+) -> None:
+    in_process, ordinary = answers(agent, module, arguments, *options)
+    assert said in json.dumps(ordinary)
+    assert in_process == ordinary
+
+
+def test_all_of_the_boot_had_a_head_start(agent: Agent) -> None:
+    """With other arguments than the roles give, the work would have been done twice."""
+    assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
+
+
+def test_an_answer_is_given_once(agent: Agent) -> None:
+    assert agent.run("ls", "/run/mesos-dind/head-start") == ""
+
+
+def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
+    agent = start(
+        "sleep", "1000",
+        env={
+            "VAR_LIB_DOCKER_SIZE": "600M",
+            "DOCKER_DAEMON_ARGS": "--label 'a=b c'",
+            "LOG": "file",
+            "MESOS_DIND_STORAGE": "loop",
+            "MESOS_DIND_FILESYSTEM": "xfs",
+            "MESOS_DIND_IMAGE": "/var/lib/mesos-dind/other.img",
+            "DOCKER_NETWORK_OFFSET": "0.0.10.0",
+            "DOCKER_NETWORK_SIZE": "25",
+            "MESOS_DIND_GATEWAY": "bridge",
+        },
+    ).await_boot()  # fmt: skip
+    assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None:
+    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--no-such-flag"}, volumes={volume: "/var/lib/docker"})
+    assert agent.wait() == 70
+    (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
+    assert "no-such-flag" in line
