@@ -54,7 +54,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 __all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
 
-SURVEY_SECONDS = 0.1
+SURVEY_SECONDS = 0.05
 SURVEYED_ADDRESSES = 1024
 ANYBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe
 FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
@@ -200,17 +200,19 @@ def survey(desired: Desired, state: State) -> Survey:
     if not uplink.up:
         return Survey()
     addresses = [str(address) for address in found[:SURVEYED_ADDRESSES]]
-    taken = probes.answering(uplink.name, uplink.mac, ANYBODY, addresses, SURVEY_SECONDS)
     gateway = gateway_of(originals(state), 4)
-    in_order = tuple(address for address in addresses if address in taken)
-    if not gateway or desired.mode != "auto" or state.is_port:
-        return Survey(in_order)
+    asks_foreign = bool(gateway) and desired.mode == "auto" and not state.is_port
+    own, foreign = [(uplink.mac, address) for address in addresses], [(FOREIGN_MAC, gateway)] if asks_foreign else []
+    heard = probes.answering(uplink.name, own + foreign, ANYBODY, SURVEY_SECONDS)
+    taken = tuple(address for mac, address in own if (mac, address) in heard)
     seconds = min(1.0, desired.verify_timeout)
 
     def answers(mac: str) -> bool:
-        return bool(probes.answering(uplink.name, mac, ANYBODY, [gateway], seconds))
+        """Once more, with patience: a MAC address that is dropped is not to be mistaken for a slow gateway."""
+        return bool(probes.answering(uplink.name, [(mac, gateway)], ANYBODY, seconds))
 
-    return Survey(in_order, foreign_mac=answers(FOREIGN_MAC) or not answers(uplink.mac))
+    carried = heard.issuperset(foreign) or answers(FOREIGN_MAC) or not answers(uplink.mac)
+    return Survey(taken, foreign_mac=carried)
 
 
 # Answering

@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 
 BROADCAST_MAC = b"\xff" * 6
@@ -28,6 +28,9 @@ ALL_NODES = "ff02::1"
 NDP_HOPS = 255
 RETRY_SECONDS = 0.25
 
+# Who asks (a MAC address) for which IPv4 address.
+Question = tuple[str, str]
+
 
 def announce(device: str, mac: str, addresses: Sequence[str]) -> None:
     """Tell every neighbour on ``device`` that ``addresses`` are at ``mac``."""
@@ -41,27 +44,27 @@ def announce(device: str, mac: str, addresses: Sequence[str]) -> None:
             _advertise(device, mac, address)
 
 
-def answering(device: str, mac: str, sender: str, targets: Sequence[str], seconds: float) -> set[str]:
-    """Which of the IPv4 addresses ``targets`` answer ARP within ``seconds``; back as soon as all have.
+def answering(device: str, questions: Collection[Question], sender: str, seconds: float) -> set[Question]:
+    """Which of the questions is answered by ARP within ``seconds``; back as soon as all are.
 
-    ``sender`` 0.0.0.0 makes it a probe that leaves no trace in anybody's table (RFC 5227). A ``mac`` that is not
+    ``sender`` 0.0.0.0 makes it a probe that leaves no trace in anybody's table (RFC 5227). A MAC address that is not
     the device's own is listened for as well.
     """
-    found: set[str] = set()
-    with _arp_socket(device) as link:
+    open_questions = set(questions)
+    with _arp_socket(device) as link:  # one for all: the kernel takes its time to close one
         index = socket.if_nametoindex(device)
         link.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("IHH8s", index, PACKET_MR_PROMISC, 0, b""))
 
         def ask() -> None:
-            for target in targets:
-                if target not in found:
+            for mac, target in questions:
+                if (mac, target) in open_questions:
                     link.send(_arp(mac, sender, target))
 
         for frame in _heard(link, ask, seconds):
-            found |= _arp_answer(frame, mac) & set(targets)
-            if len(found) == len(set(targets)):
+            open_questions.discard(_arp_answer(frame))
+            if not open_questions:
                 break
-    return found
+    return set(questions) - open_questions
 
 
 def is_neighbour(device: str, mac: str, target: str, seconds: float) -> bool:
@@ -80,16 +83,23 @@ def is_neighbour(device: str, mac: str, target: str, seconds: float) -> bool:
 
 
 def _heard(link: socket.socket, ask: Callable[[], None], seconds: float) -> Iterator[bytes]:
-    """What arrives within ``seconds``, asking again every now and then."""
-    now = time.monotonic()
-    end, again = now + seconds, now
-    while now < end:
-        if now >= again:
+    """What arrives within ``seconds`` of the question, which is asked again every now and then.
+
+    On a busy machine we may well be late to read what came in time: what is there at the end is heard as well, but for
+    no longer than as long again.
+    """
+    ask()
+    asked = time.monotonic()
+    end, again = asked + seconds, asked + RETRY_SECONDS
+    while True:
+        now = time.monotonic()
+        if again <= now < end:
             ask()
             again = now + RETRY_SECONDS
-        if select.select([link], [], [], max(0.0, min(end, again) - now))[0]:
+        if now < end + seconds and select.select([link], [], [], max(0.0, min(end, again) - now))[0]:
             yield link.recv(2048)
-        now = time.monotonic()
+        elif now >= end:
+            return
 
 
 def _arp_socket(device: str) -> socket.socket:
@@ -108,13 +118,14 @@ def _arp(mac: str, sender: str, target: str) -> bytes:
     return BROADCAST_MAC + _octets(mac) + ETH_P_ARP.to_bytes(2, "big") + payload
 
 
-def _arp_answer(frame: bytes, mac: str) -> set[str]:
-    """The address that ``frame`` gives to ``mac``; none if it is no reply to it."""
+def _arp_answer(frame: bytes) -> Question:
+    """The question to which ``frame`` is the answer; one that nobody asks if it is none."""
     if len(frame) < 14 + ARP.size:
-        return set()
+        return ("", "")
     *kind, operation, _sender_mac, sender, asker, _asked = ARP.unpack(frame[14 : 14 + ARP.size])
-    is_ours = tuple(kind) == ARP_ETHERNET_IPV4 and operation == ARP_REPLY and asker == _octets(mac)
-    return {socket.inet_ntoa(sender)} if is_ours else set()
+    if tuple(kind) != ARP_ETHERNET_IPV4 or operation != ARP_REPLY:
+        return ("", "")
+    return (asker.hex(":"), socket.inet_ntoa(sender))
 
 
 def _ndp_socket(device: str) -> socket.socket:

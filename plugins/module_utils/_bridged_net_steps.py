@@ -444,4 +444,4 @@ class AskGateway(Step[State]):
     def _answers(self, gateway: str) -> bool:
         if ":" in gateway:
             return probes.is_neighbour(self.device, self.mac, gateway, self.seconds)
-        return bool(probes.answering(self.device, self.mac, self.sender, [gateway], self.seconds))
+        return bool(probes.answering(self.device, [(self.mac, gateway)], self.sender, self.seconds))

@@ -7,9 +7,9 @@ import os
 import pytest
 from agents import Agent, Start, loop_devices
 
-# `make soak` asks for more.
-CYCLES = int(os.environ.get("MESOS_DIND_CYCLES", "5"))
-AT_ONCE = int(os.environ.get("MESOS_DIND_AT_ONCE", "5"))
+# `make soak` asks for 200.
+CYCLES = int(os.environ.get("MESOS_DIND_CYCLES", "20"))
+AT_ONCE = 20
 
 
 def device(agent: Agent) -> str:

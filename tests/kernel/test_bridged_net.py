@@ -698,7 +698,7 @@ def test_hangup_and_terminate_wait_until_all_is_done(bench):
             signal.signal(number, lambda number, _: told.append(number))
         ask = _bridged_net.probes.answering
 
-        def cut(*args: Any) -> set[str]:
+        def cut(*args: Any) -> set[Any]:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             assert told == []

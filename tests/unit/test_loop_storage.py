@@ -125,6 +125,7 @@ def test_a_plan_leaves_nothing_to_plan(desired: Desired, state: State) -> None:
         assert reached.data_root.mode is not None
         assert (reached.mount is not None) or desired.strategy != "loop"
         assert desired.strategy == "loop" or reached.data_root.held_by == "us"
+        assert not (reached.mount and reached.image and reached.image.half_grown)
     else:
         assert reached.mount is None
         assert reached.data_root.held_by != "us" or state.mount
