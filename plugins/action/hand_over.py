@@ -20,7 +20,7 @@ CALLBACK = "mesos.dind.hand_over"
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset(("program", "argv", "environment"))
+    _VALID_ARGS = frozenset(("program", "argv", "environment", "recovery"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -29,6 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "program": {"type": "path", "required": True},
                 "argv": {"type": "list", "elements": "str", "required": True},
                 "environment": {"type": "dict", "default": {}},
+                "recovery": {"type": "bool", "default": False},
             }
         )[1]
         if CALLBACK not in constants.config.get_config_value("CALLBACKS_ENABLED"):

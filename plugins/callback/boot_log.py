@@ -30,6 +30,8 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.mesos.dind.plugins.plugin_utils._results import role, task_and_answer
+
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_VERSION = 2.0
@@ -85,18 +87,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 def now() -> float:
     """Seconds of CLOCK_BOOTTIME, the clock of process_start."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def task_and_answer(result: Any) -> tuple[Any, dict[str, Any]]:
-    """ansible-core 2.23 takes the underscored names away; 2.17 and 2.18 have only them."""
-    if hasattr(result, "task"):
-        return result.task, result.result
-    return result._task, result._result
-
-
-def role(task: Any) -> str:
-    """The role's short name, or the task's where it belongs to none."""
-    return str(task._role.get_name(include_role_fqcn=False)) if task._role else str(task.get_name())
 
 
 def process_start() -> float:

@@ -36,6 +36,9 @@ from typing import Any, NoReturn
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.mesos.dind.plugins.plugin_utils._recovery import prepare
+from ansible_collections.mesos.dind.plugins.plugin_utils._results import task_and_answer
+
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_VERSION = 2.0
@@ -48,10 +51,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._wanted: dict[str, Any] | None = None
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        # ansible-core 2.23 takes the underscored names away; 2.17 and 2.18 have only them.
-        task = getattr(result, "task", None) or result._task
+        task, answer = task_and_answer(result)
         if task.action == self.CALLBACK_NAME:
-            answer = getattr(result, "result", None) or result._result
             self._wanted = answer["hand_over"]
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
@@ -73,6 +74,12 @@ def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
+        if wanted["recovery"]:
+            told = prepare(
+                wanted["argv"], {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
+            )
+            if told:
+                print(f"mesos-dind: agent     {told}", file=sys.stderr, flush=True)
         for descriptor in (0, 1, 2):
             os.set_inheritable(descriptor, True)  # ansible-core 2.19 clears it
         marker.touch()
@@ -80,7 +87,7 @@ def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
         os.execve(wanted["program"], wanted["argv"], environment)  # noqa: S606 - the purpose of this plugin
     except OSError as error:
         marker.unlink(missing_ok=True)
-        print(f"mesos-dind: agent: {wanted['program']}: {error.strerror}", file=sys.stderr, flush=True)
+        print(f"mesos-dind: agent: {error.filename or wanted['program']}: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(127 if error.errno == errno.ENOENT else 126)
 
 

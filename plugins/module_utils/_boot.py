@@ -38,15 +38,19 @@ NOT_FOUND_STATUS = 127
 
 
 def main(argv: Sequence[str]) -> int:
-    """``boot -- COMMAND…`` or ``converge [--check] [--diff]``; returns only when it is refused."""
+    """``boot -- COMMAND…``, ``converge [--check] [--diff]`` or ``status``; returns only when it is refused."""
     try:
         match list(argv):
             case ["boot", "--", *command] if command:
                 boot(_settings.read(os.environ, command), os.environ)
             case ["converge", *options] if set(options) <= {"--check", "--diff"}:
-                converge(options)
+                look_again(*options, log="ansible.builtin.default")
+            case ["status"]:
+                look_again("--check", log="mesos.dind.status")
             case _:
-                return refuse("usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff]", USAGE_STATUS)
+                return refuse(
+                    "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status", USAGE_STATUS
+                )
     except _settings.SettingError as error:
         return refuse(str(error), USAGE_STATUS)
     except _preflight.CommandNotFoundError as error:
@@ -82,18 +86,18 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
     take_terminal()
     _head_start.begin(settings.role_variables)
-    become_playbook("boot.yml", debug=settings.role_variables["engine_debug"])
+    if settings.role_variables["engine_debug"]:
+        become_playbook("-vvv", log="ansible.builtin.default")
+    become_playbook(log="mesos.dind.boot_log")
 
 
-def converge(options: Sequence[str]) -> NoReturn:
+def look_again(*options: str, log: str) -> NoReturn:
     """Run the boot playbook again as it was asked for at the boot, without the hand-over."""
-    try:
-        debug = json.loads(settings_file().read_text())["engine_debug"]
-    except FileNotFoundError:
+    if not settings_file().exists():
         raise DindError(
             f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
-        ) from None
-    become_playbook("boot.yml", "--skip-tags", "hand_over", *options, debug=debug, log="ansible.builtin.default")
+        )
+    become_playbook("--skip-tags", "hand_over", *options, log=log)
 
 
 def unsafe(value: Any) -> Any:
@@ -127,15 +131,14 @@ def take_terminal() -> None:
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
-def become_playbook(name: str, *options: str, debug: bool, log: str = "mesos.dind.boot_log") -> NoReturn:
+def become_playbook(*options: str, log: str) -> NoReturn:
     """Become ``ansible-playbook`` with an environment of its own: nothing of the agent's reaches Ansible or its log.
 
     The hand-over takes the agent's environment from the supervisor, where it is as the container was given it.
+    ``log`` is the callback that writes on stdout and stderr.
     """
-    verbosity = ["-vvv"] if debug else []
-    stdout_callback = "ansible.builtin.default" if debug else log
     program = "ansible-playbook"
-    arguments = [*verbosity, *options, "-e", f"@{settings_file()}", str(PLAYBOOKS / name)]
+    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / "boot.yml")]
     os.execve(  # noqa: S606 - becoming Ansible is the purpose
         sys.executable,
         [sys.executable, "-I", "-c", ANSIBLE_PLAYBOOK, program, "-i", "localhost,", *arguments],
@@ -144,7 +147,7 @@ def become_playbook(name: str, *options: str, debug: bool, log: str = "mesos.din
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(ETC / "ansible.cfg"),
-            "ANSIBLE_STDOUT_CALLBACK": stdout_callback,
+            "ANSIBLE_STDOUT_CALLBACK": log,
         },
     )
 

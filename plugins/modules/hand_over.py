@@ -30,6 +30,13 @@ options:
     description: Variables to add to the program's environment.
     type: dict
     default: {}
+  recovery:
+    description:
+      - Whether the program is a Mesos agent whose former life, in its work directory, is to be made fit for recovery.
+      - Where its host name is another one than the last time, which an agent does not recover from, it starts as a new
+        agent. Only the link C(meta/slaves/latest) goes.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -58,4 +65,5 @@ hand_over:
     program: /usr/sbin/mesos-agent
     argv: [mesos-slave]
     environment: {}
+    recovery: false
 """

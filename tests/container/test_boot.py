@@ -118,6 +118,24 @@ def test_check_mode_predicts_what_a_run_does(agent: Agent) -> None:
     assert "changed=0" in agent.run("mesos-dind", "converge")
 
 
+def test_status_says_for_a_machine_what_was_found_and_would_change(agent: Agent) -> None:
+    found = json.loads(agent.run("mesos-dind", "status"))
+    assert found["converged"]
+    assert list(found["roles"]) == ["cgroups", "engine", "network", "storage"]
+    assert jmespath.search("roles.storage.found.[strategy, fstype]", found) == ["loop", "ext4"]
+    assert jmespath.search("roles.engine.found.version", found) in agent.run("docker", "version")
+    agent.run("sed", "-i", "s/warn/error/", "/run/mesos-dind/daemon.json")
+    found = json.loads(agent.run("mesos-dind", "status"))
+    assert not found["converged"]
+    assert "write /run/mesos-dind/daemon.json" in jmespath.search("roles.engine.changes", found)
+    agent.run("sed", "-i", 's/"5"/"4"/', "/run/mesos-dind/settings.json")
+    found = json.loads(agent.run("mesos-dind", "status"))
+    agent.run("sed", "-i", 's/"4"/"5"/', "/run/mesos-dind/settings.json")
+    assert not found["converged"]
+    assert "not shrunk" in jmespath.search("roles.storage.error", found)
+    assert "changed=1" in agent.run("mesos-dind", "converge")
+
+
 def test_the_log_is_a_dozen_lines_with_the_time_of_each_step(agent: Agent) -> None:
     lines = [line for line in agent.stderr() if line.startswith("mesos-dind: ")]
     assert 6 <= len(lines) <= 12
@@ -239,3 +257,31 @@ def test_a_killed_engine_comes_back_and_containers_survive(agent: Agent, task_ar
     agent.run("timeout", "30", "sh", "-c", f"until docker exec {task} true; do sleep 0.1; done")
     assert agent.run("pidof", service) != killed
     assert agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task) == before
+
+
+def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, volume: str) -> None:
+    """The container lives on, red, and turns green when the engine stays."""
+    agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
+    up = "until mesos-dind health; do sleep 0.1; done"
+    for _ in range(3):
+        agent.run("timeout", "60", "sh", "-c", up)
+        agent.run("pkill", "-KILL", "-x", "dockerd")
+    agent.await_line("dockerd has ended 3 times within a minute; it is started again in 2 s")
+    assert agent.exec("mesos-dind", "health").exit_code == 1
+    agent.run("timeout", "60", "sh", "-c", up)
+    agent.container.stop(timeout=20)
+    assert agent.wait() == 143
+
+
+def test_another_host_name_makes_it_a_new_agent(start: Start, volume: str) -> None:
+    volumes = {volume: "/var/lib/mesos-dind"}
+    first = start(hostname="first", volumes=volumes).await_boot()
+    meta = "/var/lib/mesos-dind/agent/meta/slaves"
+    first.run("sh", "-c", f"mkdir -p {meta}/S0 && ln -s {meta}/S0 {meta}/latest")
+    first.container.restart(timeout=20)
+    first.await_boot()
+    assert first.run("ls", meta).split() == ["S0", "latest"]
+    first.container.stop(timeout=20)
+    second = start(hostname="second", volumes=volumes).await_boot()
+    assert second.run("ls", meta).split() == ["S0"]
+    assert "the host name was first and is second" in second.logs()
