@@ -37,6 +37,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"the callback {CALLBACK} is not enabled; add it to callbacks_enabled")
         if not arguments["argv"]:
             raise AnsibleActionFail("argv is empty; it must name at least the program")
+        for name, value in arguments["environment"].items():
+            if not isinstance(value, str):
+                raise AnsibleActionFail(f"environment: {name} is no text but {value!r}")
         if not os.access(arguments["program"], os.X_OK):
             raise AnsibleActionFail(f"{arguments['program']} is not an executable file")
         return {**result, "changed": False, "hand_over": arguments}

@@ -58,15 +58,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_stats(self, stats: Any) -> None:
         if self._wanted is None or stats.failures or stats.dark:
             return
-        become(self._wanted, Path(self.get_option("marker")))
+        try:
+            become(self._wanted, Path(self.get_option("marker")))
+        except Exception as error:
+            # To Ansible this would be a mere warning, and the play would end with 0 and without a program.
+            print(f"mesos-dind: agent: {error}; this is a bug, please report it", file=sys.stderr, flush=True)
+            os._exit(70)
 
 
 def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
-    """Exec the program in this very process.
-
-    Ends the process with 126 or 127, as a shell does, when that fails: to Ansible an exception in a
-    callback is a mere warning, and the play would end with 0 and without a program.
-    """
+    """Exec the program in this very process; where that fails, end it with 126 or 127, as a shell does."""
     environment = starter_environment()
     environment.update({os.fsencode(name): os.fsencode(value) for name, value in wanted["environment"].items()})
     # os.execve skips the clean-up at exit that removes this folder.
@@ -87,7 +88,9 @@ def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
         os.execve(wanted["program"], wanted["argv"], environment)  # noqa: S606 - the purpose of this plugin
     except OSError as error:
         marker.unlink(missing_ok=True)
-        print(f"mesos-dind: agent: {error.filename or wanted['program']}: {error.strerror}", file=sys.stderr, flush=True)
+        print(
+            f"mesos-dind: agent: {error.filename or wanted['program']}: {error.strerror}", file=sys.stderr, flush=True
+        )
         os._exit(127 if error.errno == errno.ENOENT else 126)
 
 

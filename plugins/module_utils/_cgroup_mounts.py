@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from ansible_collections.mesos.dind.plugins.module_utils import _mountinfo, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_limits, _mountinfo, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_changes import (
     SECURITYFS,
     Change,
@@ -104,6 +104,7 @@ def converge(desired: Desired, root: str, runner: Runner, *, check: bool) -> _pl
         check=check,
     )
     after = converged.after
+    limits = _cgroup_limits.read(root)
     return _plan.Outcome(
         actions=converged.actions,
         before=view(converged.before),
@@ -114,6 +115,8 @@ def converge(desired: Desired, root: str, runner: Runner, *, check: bool) -> _pl
             "controllers": _controllers(after),
             "leaf": _leaf(after, desired.leaf),
             "cgroup_parent": cgroup_parent(after) if desired.present else "",
+            "cpus": limits.cpus,
+            "memory": limits.memory,
         },
         warnings=list(warnings(desired, after)) if desired.present else [],
     )

@@ -141,6 +141,16 @@ cgroup_parent:
   returned: success
   type: str
   sample: /docker/0f3c1a
+cpus:
+  description: How many processors the groups of the container allow; null where that is all of the machine's.
+  returned: success
+  type: float
+  sample: 1.5
+memory:
+  description: How many bytes of memory the groups of the container allow; null where that is all of the machine's.
+  returned: success
+  type: int
+  sample: 2147483648
 actions:
   description: What was done, or would be done in check mode.
   returned: success

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from typing import Any
 
 import jmespath
 import netaddr
@@ -67,7 +68,10 @@ def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dic
     names = {entry.partition("=")[0] for entry in given}
     assert names == {"PATH", "HOSTNAME", "HOME", "LOG", "MESOS_MASTER", "MESOS_RESOURCES", "MESOS_ATTRIBUTES"}
     added = set(environ) - names
-    assert added == {"MESOS_CONTAINERIZERS", "MESOS_SYSTEMD_ENABLE_SUPPORT", "MESOS_WORK_DIR", "DOCKER_API_VERSION"}
+    assert added == {
+        "MESOS_CONTAINERIZERS", "MESOS_ISOLATION", "MESOS_RECONFIGURATION_POLICY", "MESOS_SYSTEMD_ENABLE_SUPPORT",
+        "MESOS_WORK_DIR", "DOCKER_API_VERSION",
+    }  # fmt: skip
     assert environ["MESOS_CONTAINERIZERS"] == "docker,mesos"
     assert environ["DOCKER_API_VERSION"] == "1.44"
 
@@ -272,6 +276,20 @@ def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, vo
     agent.run("timeout", "60", "sh", "-c", up)
     agent.container.stop(timeout=20)
     assert agent.wait() == 143
+
+
+@pytest.mark.parametrize(
+    ("limits", "resources"),
+    [
+        ({"mem_limit": "1g", "nano_cpus": 1_500_000_000}, "cpus:1.5;mem:768;disk:5120"),
+        ({"mem_limit": "400m", "cpuset_cpus": "0"}, "cpus:1.0;mem:200;disk:5120"),
+        ({}, "disk:5120"),
+    ],
+)
+def test_resources_are_what_the_container_may_have(start: Start, limits: dict[str, Any], resources: str) -> None:
+    agent = start(**limits).await_boot()
+    environ = agent.read("/run/standin/environ").split("\0")
+    assert f"MESOS_RESOURCES={resources}" in environ
 
 
 def test_another_host_name_makes_it_a_new_agent(start: Start, volume: str) -> None:
