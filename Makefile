@@ -7,6 +7,9 @@ PYTHON ?= python3
 TAG ?= mesos-dind:latest
 BASE_IMAGE ?=
 MESOS_DIR ?=
+PEER ?=
+RUNS ?= 5
+COMPARE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,7 +74,17 @@ _test-vm: $(READY)
 
 .PHONY: soak
 soak: $(READY) ## 200 lives ended by SIGKILL and 20 agents at once: nothing leaks
-	@$(WITH_ENGINE) bash -euc '$(BUILD); MESOS_DIND_CYCLES=200 MESOS_DIND_AT_ONCE=20 $(BIN)/pytest tests/container/test_storage.py'
+	@$(WITH_ENGINE) bash -euc '$(BUILD); MESOS_DIND_CYCLES=200 $(BIN)/pytest tests/container/test_storage.py'
+
+.PHONY: bench
+bench: ## Time the boot, into .cache/bench.json and .svg (PEER= an image to compare with, COMPARE= an older result, RUNS=)
+	@$(WITH_ENGINE) $(MAKE) --no-print-directory _bench
+
+.PHONY: _bench
+_bench:
+	@$(BUILD)
+	@$(PYTHON) tools/bench.py --image $(TAG) --runs $(RUNS) --json .cache/bench.json --picture .cache/bench.svg \
+		$(if $(PEER),--peer $(PEER)) $(if $(COMPARE),--compare $(COMPARE))
 
 .PHONY: molecule
 molecule: ## The Molecule scenarios: the booted image, verified with testinfra

@@ -1,0 +1,173 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What the benchmark asks of a booted agent container. It is run there, by the image's Python, from standard input.
+
+    python -I - phases     when what happened in the boot, for the timeline
+    python -I - modules    a pass of each module's core that changes nothing, as the boot's tasks call it
+    python -I - tasks      the same as a task of the boot's playbook, with all that Ansible adds
+
+The answer is JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+RUN = Path("/run/mesos-dind")
+CONTAINERD_SOCKET = Path("/run/docker/containerd/containerd.sock")
+COLLECTION = "ansible_collections.mesos.dind.plugins"
+# As the entry point gives it to Ansible.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "ANSIBLE_STDOUT_CALLBACK": "mesos.dind.boot_log",
+}
+PASSES = 50
+IMPORTS = PLAYS = 5
+# Module, the role that runs it, and the prefix of its variables.
+MODULES = (("cgroup_mounts", "cgroups"), ("loop_storage", "storage"), ("bridged_net", "network"))
+
+
+def phases() -> dict[str, Any]:
+    """Times are seconds of CLOCK_BOOTTIME."""
+    processes = dict(running())
+    return {
+        "init": started(1),
+        "entry": started(int((RUN / "agent.pid").read_text())),
+        "settings": written(RUN / "settings.json"),
+        "imports": statistics.median(import_ansible() for _ in range(IMPORTS)),
+        "daemons": {name: started(processes[name]) for name in ("containerd", "dockerd") if name in processes},
+        # containerd makes its socket when it is ready to serve.
+        "ready": {"containerd": written(CONTAINERD_SOCKET)} if CONTAINERD_SOCKET.exists() else {},
+        "report": json.loads((RUN / "boot.json").read_text()),
+    }
+
+
+def running() -> Iterator[tuple[str, int]]:
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            yield (directory / "comm").read_text().strip(), int(directory.name)
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+
+
+def started(pid: int) -> float:
+    """When a process was started: field 22 of proc_pid_stat(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def written(path: Path) -> float:
+    behind = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
+    return path.stat().st_mtime + behind
+
+
+def import_ansible() -> float:
+    """Seconds that Python takes to start and to import what ansible-playbook does."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-I", "-c", "import ansible.cli.playbook"], env=ENVIRONMENT, check=True)
+    return time.perf_counter() - began
+
+
+def modules() -> dict[str, dict[str, list[float]]]:
+    """For each core the milliseconds and the number of processes of every pass; also of its parts for the storage."""
+    settings = json.loads((RUN / "settings.json").read_text())
+    measured = {name: repeated(unchanged(name, parameters(name, role, settings))) for name, role in MODULES}
+    with tempfile.TemporaryDirectory() as folder:
+        measured["overlay_probe"] = repeated(overlay_probe(Path(folder)))
+        measured["storage_decision"] = repeated(storage_decision(Path(folder)))
+    return measured
+
+
+def repeated(once: Callable[[Any], None]) -> dict[str, list[float]]:
+    runner = core_part("_runner").Runner
+    milliseconds: list[float] = []
+    processes: list[float] = []
+    for _ in range(PASSES):
+        counting = runner()
+        began = time.perf_counter()
+        once(counting)
+        milliseconds.append(round((time.perf_counter() - began) * 1000, 3))
+        processes.append(len(counting.commands))
+    return {"ms": milliseconds, "processes": processes}
+
+
+def core_part(name: str) -> Any:
+    return importlib.import_module(f"{COLLECTION}.module_utils.{name}")
+
+
+def parameters(module: str, role: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The module's parameters as the role gives them: the documented defaults, and what the boot was asked for."""
+    import yaml  # Ansible's own
+
+    documentation = importlib.import_module(f"{COLLECTION}.modules.{module}").DOCUMENTATION
+    options = yaml.safe_load(documentation)["options"]
+    asked = {name.removeprefix(f"{role}_"): plain(value) for name, value in settings.items()}
+    return {name: asked.get(name, option.get("default")) for name, option in options.items()}
+
+
+def plain(value: Any) -> Any:
+    return value["__ansible_unsafe"] if isinstance(value, dict) and "__ansible_unsafe" in value else value
+
+
+def unchanged(module: str, given: dict[str, Any]) -> Callable[[Any], None]:
+    core = core_part(f"_{module}").core
+
+    def once(runner: Any) -> None:
+        actions = core(given, runner, False).actions
+        if actions:
+            raise SystemExit(f"{module} changed something in a booted container: {'; '.join(actions)}")
+
+    return once
+
+
+def overlay_probe(folder: Path) -> Callable[[Any], None]:
+    probe = core_part("_union_probe").overlay
+    return lambda runner: probe(folder, runner)
+
+
+def storage_decision(folder: Path) -> Callable[[Any], None]:
+    """As in a container's first boot: neither a data root nor an image is there."""
+    state, choice = core_part("_loop_storage_state"), core_part("_loop_storage_choice")
+    data_root, image = folder / "docker", folder / "docker.img"
+
+    def once(runner: Any) -> None:
+        seen = state.inspect(data_root, image, state.Roots(), runner)
+        choice.choose("auto", seen, data_root, choice.RealTrials(data_root, runner))
+
+    return once
+
+
+def tasks() -> dict[str, list[float]]:
+    """Milliseconds of each role in the boot's playbook, run again. Replaces the report of the boot."""
+    playbook = Path(importlib.import_module(COLLECTION).__path__[0]).parent / "playbooks/boot.yml"
+    options = ["-i", "localhost,", "--skip-tags", "hand_over", "-e", f"@{RUN}/settings.json"]
+    environment = {**ENVIRONMENT, "ANSIBLE_CONFIG": "/etc/mesos-dind/ansible.cfg"}
+    measured: dict[str, list[float]] = {}
+    for _ in range(PLAYS):
+        again = [f"{sys.prefix}/bin/ansible-playbook", *options, str(playbook)]
+        done = subprocess.run(again, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"the boot's playbook fails in a booted container: {done.stdout}{done.stderr}")
+        for step in json.loads((RUN / "boot.json").read_text())["steps"]:
+            if step["step"] == "ansible":
+                continue
+            if step["actions"] != ["nothing to do"]:
+                raise SystemExit(f"{step['step']} changed something in a booted container: {step['actions']}")
+            measured.setdefault(step["step"], []).append(round(step["seconds"] * 1000, 3))
+    return measured
+
+
+if __name__ == "__main__":
+    json.dump({"phases": phases, "modules": modules, "tasks": tasks}[sys.argv[1]](), sys.stdout)
