@@ -11,7 +11,8 @@ short_description: A boot in a dozen readable lines
 description:
   - Prints a line for each step that did or found something, with the seconds it took, on stderr, and a line that
     names the step, the cause and the cure where one failed. Stdout stays with the program that the boot hands over to.
-  - Writes the same as JSON.
+  - Writes the same as JSON. Of each step, C(at) is when it began and C(told) when Ansible had its answer, in seconds
+    since the process was started, and C(ahead) whether it was done while Ansible was still being loaded.
 options:
   report:
     description: Where the JSON goes.
@@ -74,10 +75,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if head_start:
             began, ended = head_start["began"], head_start["ended"]
         seconds = ended - began
-        at = round(began - self._started, 3)
-        self._steps.append(
-            {"step": step, "at": at, "seconds": round(seconds, 3), "ahead": head_start is not None, "actions": actions}
-        )
+        times = {"at": began - self._started, "seconds": seconds, "told": self._marked - self._started}
+        rounded = {name: round(value, 3) for name, value in times.items()}
+        self._steps.append({"step": step, **rounded, "ahead": head_start is not None, "actions": actions})
         self._say(f"{step:<9} {seconds:5.2f} s  {'; '.join(actions)}")
 
     def _say(self, line: str) -> None:

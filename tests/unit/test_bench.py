@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import bench
 import pytest
 from benchmark import inside, picture, results
-from benchmark.phases import Phase, Seen, timeline
+from benchmark.phases import Phase, Seen, timeline, waiting_tasks
 from benchmark.results import Results, Series
 from hypothesis import given
 from hypothesis import strategies as st
@@ -341,3 +341,15 @@ def test_passes_count_time_and_processes() -> None:
     measured = inside.repeated(lambda runner: runner.run("true"))
     assert measured["processes"] == [1] * inside.PASSES
     assert statistics.median(measured["ms"]) > 0
+
+
+def test_a_task_counts_only_where_its_work_had_been_done() -> None:
+    steps = [
+        {"step": "ansible", "at": 0.0, "seconds": 0.8, "told": 0.8, "ahead": False},
+        {"step": "cgroups", "at": 0.1, "seconds": 0.1, "told": 0.83, "ahead": True},
+        {"step": "network", "at": 0.2, "seconds": 0.3, "told": 0.85, "ahead": True},
+        {"step": "engine", "at": 0.5, "seconds": 0.6, "told": 1.12, "ahead": True},
+        {"step": "agent", "at": 1.12, "seconds": 0.1, "told": 1.22, "ahead": False},
+    ]
+    assert list(waiting_tasks({"steps": steps})) == pytest.approx([0.03, 0.02])
+    assert list(waiting_tasks({})) == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -77,3 +78,11 @@ def _absolute(seen: Seen, began: float, line: float) -> Iterator[tuple[str, floa
     for name, start in seen.daemons.items():
         later = [other for other in seen.daemons.values() if other > start]
         yield name, start, seen.ready.get(name, min(later, default=ready)), True
+
+
+def waiting_tasks(report: Mapping[str, Any]) -> Iterator[float]:
+    """Seconds that each task of the boot's playbook took whose work had been done before it came."""
+    steps = report.get("steps", ())
+    for before, step in pairwise(steps):
+        if step.get("ahead") and step["at"] + step["seconds"] <= before["told"]:
+            yield step["told"] - before["told"]
