@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import docker
 import pytest
 from agents import Agent, Start, loop_devices
 
@@ -24,15 +26,26 @@ def test_agents_started_at_once_have_devices_of_their_own(start: Start) -> None:
         assert "answers" in agent.run("mesos-dind", "health")
 
 
-def test_lives_ended_by_sigkill_leave_no_loop_device(start: Start) -> None:
-    before = loop_devices()
+def test_lives_ended_by_sigkill_leave_nothing(engine: docker.DockerClient, start: Start) -> None:
+    before = left(engine)
     for _ in range(CYCLES):
         agent = start("sleep", "1000")
         agent.await_line("storage  ")
         agent.container.kill()
         agent.wait()
         agent.container.remove(v=True)
-    assert loop_devices() == before
+    assert left(engine) == before
+
+
+def left(engine: docker.DockerClient) -> dict[str, set[str]]:
+    """What a life takes of the machine that the outer engine runs on: loop devices, mounts, layers and volumes."""
+    root = Path(engine.info()["DockerRootDir"])
+    return {
+        "loop devices": loop_devices(),
+        "mount points": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
+        "layers": {entry.name for entry in (root / "overlay2").iterdir()},
+        "volumes": {entry.name for entry in (root / "volumes").iterdir()},
+    }
 
 
 def test_an_image_is_refused_while_it_is_used_and_taken_over_after_a_death(start: Start, volume: str) -> None:
