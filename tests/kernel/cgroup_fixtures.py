@@ -14,18 +14,18 @@ import functools
 import itertools
 import operator
 import os
-import pickle
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from in_child import call_in_child
 
 from ansible_collections.mesos.dind.plugins.module_utils import _mountinfo
 
@@ -151,7 +151,8 @@ class Container:
 
         doors = [self._doors(group) for group in self.groups]
         try:
-            return forked(lambda: (self._enter(), forked(join_and_call))[1])  # only a child is in the pid namespace
+            # Only a child of the one that has entered is in the pid namespace.
+            return call_in_child(lambda: (self._enter(), call_in_child(join_and_call))[1])
         finally:
             for door in functools.reduce(operator.iadd, doors, []):
                 os.close(door)
@@ -189,39 +190,21 @@ def join(doors: Sequence[int]) -> None:
     raise refused
 
 
+def processes_started_by(function: Callable[[], object]) -> list[str]:
+    """The audit events (docs.python.org) of the processes that ``function`` starts.
+
+    Only ever called in a child: an audit hook is there for good.
+    """
+    starts = ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen")
+    seen: list[str] = []
+    sys.addaudithook(lambda event, _: seen.append(event) if event in starts else None)
+    function()
+    return seen
+
+
 def move(pid: int, groups: Sequence[Path]) -> None:
     for group in groups:
         (group / "cgroup.procs").write_text(str(pid))
-
-
-def forked(function: Callable[[], T]) -> T:
-    """``function`` called in a child of this process; its answer, or its exception told again."""
-    receiving, sending = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(receiving)
-        _answer(sending, function)
-    os.close(sending)
-    with os.fdopen(receiving, "rb") as answers:
-        raw = answers.read()
-    os.waitpid(child, 0)
-    if not raw:
-        raise ChildProcessError("the child died without an answer")
-    succeeded, answer = pickle.loads(raw)  # noqa: S301 - our own child's
-    if not succeeded:
-        raise RuntimeError(answer)
-    return answer  # type: ignore[no-any-return]
-
-
-def _answer(sending: int, function: Callable[[], Any]) -> NoReturn:
-    try:
-        answer = pickle.dumps((True, function()))
-    except BaseException as error:  # whatever it is, it is told to the parent
-        traceback.print_exc()
-        answer = pickle.dumps((False, str(error)))
-    with os.fdopen(sending, "wb") as answers:
-        answers.write(answer)
-    os._exit(0)
 
 
 @contextlib.contextmanager

@@ -11,15 +11,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pickle
 import socket
 import subprocess
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from in_child import call_in_child
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -43,21 +42,7 @@ class Namespace:
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """``function`` called in a child of this process, in the namespace; its answer or its exception."""
-        receiving, sending = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(receiving)
-            _answer(sending, lambda: (self.enter(), function(*args, **kwargs))[1])
-        os.close(sending)
-        with os.fdopen(receiving, "rb") as answers:
-            raw = answers.read()
-        os.waitpid(child, 0)
-        if not raw:
-            raise ChildProcessError("the child in the namespace died without an answer")
-        succeeded, answer = pickle.loads(raw)  # noqa: S301 - our own child's
-        if not succeeded:
-            raise answer
-        return answer
+        return call_in_child(lambda: (self.enter(), function(*args, **kwargs))[1])
 
     def popen(self, *argv: str, **kwargs: Any) -> subprocess.Popen[str]:
         """A process of this namespace."""
@@ -114,20 +99,6 @@ class Namespace:
             _, fds, _, _ = socket.recv_fds(receiving, 1, 1)
         os.waitpid(child, 0)
         return socket.socket(family, kind, protocol, fileno=fds[0])
-
-
-def _answer(sending: int, function: Callable[[], Any]) -> None:
-    try:
-        answer = (True, function())
-    except BaseException as error:
-        error.add_note("".join(traceback.format_exc()))
-        answer = (False, error)
-    try:
-        with os.fdopen(sending, "wb") as answers:
-            answers.write(pickle.dumps(answer))
-    finally:
-        sys.stdout.flush()
-        os._exit(0)
 
 
 @contextmanager

@@ -11,11 +11,12 @@ import io
 import json
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import Machine
+from machine import Engine, Machine
 from system_disk import CACHE
 
 
@@ -53,15 +54,13 @@ def export(name: str, image: Path) -> None:
     made.rename(image)
 
 
-def install(disk: AgentDisk, machine: Machine, device: str) -> None:
+def install(disk: AgentDisk, machine: Machine, engine: Engine, device: str) -> None:
     """Give the machine's engine the image."""
-    with io.BytesIO(archive(disk)) as content:
-        loaded = subprocess.run(
-            ["ssh", "-F", str(machine.ssh_config), "vm", "docker load --quiet"],
-            input=content.read(), check=True, stdout=subprocess.PIPE,
-        )  # fmt: skip
-    assert disk.name.encode() in loaded.stdout
-    layer = machine.run("docker", "image", "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", disk.name).strip()
+    with tempfile.TemporaryFile() as content:
+        content.write(archive(disk))
+        content.seek(0)
+        assert disk.name in engine.run("load", "--quiet", stdin=content)
+    layer = engine.run("image", "inspect", "--format={{.GraphDriver.Data.UpperDir}}", disk.name).strip()
     machine.run("mount", "-o", "ro", device, layer)
 
 

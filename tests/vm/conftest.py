@@ -1,10 +1,11 @@
-"""One VM for the session, and agent containers in it."""
+"""One VM for the session, and agent containers in it, one at a time."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import agent_disk
 import machine as machines
 import pytest
 import system_disk
-from vm_agents import TASK_IMAGE, Agent, running
+from limits import TASK_IMAGE
+from vm_agents import AGENTS, Agent, booted
 
 HERE = Path(__file__).parent
 TEST_LIMIT = 1800
@@ -20,44 +22,83 @@ IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 
 
 @pytest.fixture(scope="session")
-def machine() -> Iterator[machines.Machine]:
-    """A Debian 13 VM with the agent image and the small task image in its engine."""
-    agent = agent_disk.provide(IMAGE)
-    log = system_disk.CACHE / "console.log"
-    with machines.booted(system_disk.provide(), log, [agent.image]) as machine:
-        agent_disk.install(agent, machine, "/dev/vdb")
-        with subprocess.Popen(["docker", "save", TASK_IMAGE], stdout=subprocess.PIPE) as saved:
-            assert saved.stdout
-            # Also a file, from which the inner engines load it.
-            machine.run("sh", "-c", "tee /root/task.tar | docker load", stdin=saved.stdout)
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """What takes long tells how far it is, whether or not tests' output is shown."""
+    plugins = request.config.pluginmanager
+    reporter: Any = plugins.getplugin("terminalreporter")
+    capture: Any = plugins.getplugin("capturemanager")
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"vm: [{time.monotonic() - started:6.1f} s] {text}")
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def agent_image(say: Callable[[str], None]) -> agent_disk.AgentDisk:
+    provided = agent_disk.provide(IMAGE)
+    say("the agent's disk is there")
+    return provided
+
+
+@pytest.fixture(scope="session")
+def machine(agent_image: agent_disk.AgentDisk, say: Callable[[str], None]) -> Iterator[machines.Machine]:
+    """A Debian 13 VM, with the agent image as a second disk."""
+    disk = system_disk.provide()
+    say("the VM's disk is there")
+    with machines.booted(disk, system_disk.CACHE / "console.log", [agent_image.image]) as machine:
+        say("ssh answers")
         yield machine
 
 
 @pytest.fixture(scope="session")
+def engine(machine: machines.Machine, agent_image: agent_disk.AgentDisk, say: Callable[[str], None]) -> machines.Engine:
+    """The VM's own, which has the agent image."""
+    found = machine.engine("outer")
+    agent_disk.install(agent_image, machine, found, "/dev/vdb")
+    say("the engine answers and has the agent image")
+    return found
+
+
+@pytest.fixture(scope="session")
 def host(machine: machines.Machine) -> Any:
-    """The same as a testinfra host."""
+    """The VM as a testinfra host."""
     return machine.testinfra_host()
 
 
-# Two agents share what is to be tried: without acceleration, each takes some minutes to boot.
-@pytest.fixture(scope="session")
-def private_agent(machine: machines.Machine) -> Iterator[Agent]:
-    """As most people start one. Until its processes were in the leaf, more were put into the container."""
-    with running(machine, IMAGE) as agent:
-        agent.await_line("mesos-dind: cgroups ", meanwhile=f"docker exec {agent.container} true")
-        yield agent.await_boot()
+@pytest.fixture(scope="session", params=AGENTS)
+def agent(
+    request: pytest.FixtureRequest, machine: machines.Machine, engine: machines.Engine, say: Callable[[str], None]
+) -> Iterator[Agent]:
+    """In a cgroup namespace of its own and in the host's, with and without Docker's init as PID 1.
+
+    Its containers will ask for more memory than it has.
+    """
+    with booted(machine, engine, IMAGE, *AGENTS[request.param]) as agent:
+        say(f"the agent {request.param!r} has booted")
+        with subprocess.Popen(["docker", "save", TASK_IMAGE], stdout=subprocess.PIPE) as saved:
+            assert saved.stdout
+            agent.inner_engine.run("load", "--quiet", stdin=saved.stdout)
+        yield agent
 
 
-@pytest.fixture(scope="session")
-def host_agent(machine: machines.Machine) -> Iterator[Agent]:
-    """In the host's cgroup namespace, with Docker's init as PID 1, and with its data root on xfs."""
-    settings = ("--env=MESOS_DIND_FILESYSTEM=xfs", "--env=VAR_LIB_DOCKER_SIZE=1")
-    with running(machine, IMAGE, "--cgroupns=host", "--init", *settings) as agent:
-        yield agent.await_boot()
-
-
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that boots something may take longer than those of other lanes: the VM has no acceleration."""
-    for item in items:
-        if item.path.parent == HERE:
-            item.add_marker(pytest.mark.timeout(TEST_LIMIT))
+    """A test that boots something may take longer than those of other lanes: the VM has no acceleration.
+
+    One VM at a time, and one agent: first those tests that have VMs of their own, last those with an agent.
+    """
+    ours = [item for item in items if item.path.parent == HERE]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(TEST_LIMIT))
+    items[:] = [item for item in items if item not in ours] + sorted(ours, key=turn)
+
+
+def turn(item: pytest.Item) -> int:
+    if "machine" not in getattr(item, "fixturenames", ()):
+        return 0
+    callspec: Any = getattr(item, "callspec", None)
+    agent = callspec.params.get("agent") if callspec else None
+    return 2 + list(AGENTS).index(agent) if agent else 1

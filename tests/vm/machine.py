@@ -17,10 +17,24 @@ from typing import IO, Any, NoReturn
 import testinfra
 from system_disk import SystemDisk
 
-# Seconds. ssh answers after 25 to 120, on how busy the machine is; this is only where a boot is given up.
+# Seconds. ssh answers after 50 to 120, on how busy the machine is; this is only where a boot is given up.
 BOOT_LIMIT = 600
 COMMAND_LIMIT = 900
 LAST_LINES = 40
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker engine in the machine. It is asked by a client out here: one in there takes a second to start."""
+
+    socket: Path
+
+    def command(self, *argv: str) -> list[str]:
+        return ["docker", "--host", f"unix://{self.socket}", *argv]
+
+    def run(self, *argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
+        """The output of a docker command, which must succeed."""
+        return output_of(self.command(*argv), stdin)
 
 
 @dataclass(frozen=True)
@@ -32,17 +46,23 @@ class Machine:
     def testinfra_host(self) -> Any:
         return testinfra.get_host("ssh://vm", ssh_config=str(self.ssh_config), timeout=60)
 
-    def ssh(self, *argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:
-        """A command on it, whatever its status; with a limit, since a hung guest says nothing."""
-        command = ["ssh", "-F", str(self.ssh_config), "vm", shlex.join(argv)]
-        return subprocess.run(command, stdin=stdin, capture_output=True, check=False, timeout=COMMAND_LIMIT)
-
-    def run(self, *argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
+    def run(self, *argv: str) -> str:
         """The output of a command on it, which must succeed."""
-        done = self.ssh(*argv, stdin=stdin)
-        output = done.stdout.decode(errors="replace")
-        assert done.returncode == 0, f"{argv} ended with {done.returncode}: {output}{done.stderr.decode()}"
-        return output
+        return output_of(["ssh", "-F", str(self.ssh_config), "vm", shlex.join(argv)])
+
+    def engine(self, name: str, path: str = "/run/docker.sock") -> Engine:
+        """The engine that listens on ``path``. ``name`` is for the socket here."""
+        here = self.ssh_config.with_name(f"{name}.sock")
+        output_of(["ssh", "-F", str(self.ssh_config), "-O", "forward", "-L", f"{here}:{path}", "vm"])
+        return Engine(here)
+
+
+def output_of(command: Sequence[str], stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
+    """With a limit, since a hung guest says nothing."""
+    done = subprocess.run(command, stdin=stdin, capture_output=True, check=False, timeout=COMMAND_LIMIT)
+    output = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, f"{command} ended with {done.returncode}: {output}{done.stderr.decode()}"
+    return output
 
 
 @contextlib.contextmanager
@@ -54,9 +74,10 @@ def booted(disk: SystemDisk, log: Path, read_only_disks: Sequence[Path] = ()) ->
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             try:
                 await_ready(process, log)
-                config = write_ssh_config(folder, disk.key, forwarded_port(folder / "monitor"))
-                yield Machine(config)
-                subprocess.run(["ssh", "-F", config, "-O", "exit", "vm"], capture_output=True, check=False)
+                machine = Machine(write_ssh_config(folder, disk.key, forwarded_port(folder / "monitor")))
+                machine.run("true")  # makes the connection that all others use
+                yield machine
+                subprocess.run(["ssh", "-F", machine.ssh_config, "-O", "exit", "vm"], capture_output=True, check=False)
             finally:
                 # Its disk is a snapshot: there is nothing to shut down in order.
                 process.kill()

@@ -41,7 +41,6 @@ PACKAGES = (
 FILES = {
     "etc/hostname": "mesos-dind-vm\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 mesos-dind-vm\n",
-    "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
     "etc/systemd/network/10-vm.network": """\
 [Match]
 Name=en* eth*
@@ -56,7 +55,8 @@ IPv6AcceptRA=no
     "etc/systemd/system/vm-ready.service": """\
 [Unit]
 Description=Tell the test run that ssh answers
-After=ssh.service systemd-networkd.service
+Wants=network-online.target
+After=ssh.service network-online.target
 
 [Service]
 Type=oneshot
@@ -69,7 +69,19 @@ WantedBy=multi-user.target
 SERVICES = ("ssh", "systemd-networkd", "vm-ready")
 # What a machine that lives for some minutes does not need. The engine loads its AppArmor profile itself; all the
 # others that Debian has take 46 s to load here.
-MASKED = ("apparmor.service", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_reap.service")
+MASKED = (
+    "apparmor.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_reap.service",
+    "getty@tty1.service",
+    "ldconfig.service",
+    "modprobe@.service",
+    "serial-getty@ttyS0.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-logind.service",
+    "systemd-networkd-persistent-storage.service",
+)
 
 
 @dataclass(frozen=True)

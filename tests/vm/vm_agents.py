@@ -3,66 +3,84 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from machine import Machine
+from machine import Engine, Machine
 
-TASK_IMAGE = "mesos-dind-task:latest"
+MEMORY = 320 << 20
+FIXED = (
+    "--detach", "--privileged", "--no-healthcheck", "--env=VAR_LIB_DOCKER_SIZE=1",
+    f"--memory={MEMORY}", f"--memory-swap={MEMORY}",
+)  # fmt: skip
+AGENTS = {
+    "private": (),
+    "private, init": ("--init",),
+    "host": ("--cgroupns=host",),
+    "host, init": ("--cgroupns=host", "--init", "--env=MESOS_DIND_FILESYSTEM=xfs"),
+}
 
 
 @dataclass(frozen=True)
 class Agent:
+    """One that has booted. ``inner_engine`` is its own."""
+
     machine: Machine
+    engine: Engine
+    inner_engine: Engine
     container: str
-
-    def await_line(self, text: str, meanwhile: str = "") -> None:
-        """Follow the log until a line has ``text`` in it, and execute ``meanwhile`` again and again until then."""
-        follow = f"grep -q -m 1 -F {shlex.quote(text)} < <(docker logs --follow {self.container} 2>&1)"
-        loop = f"while :; do {meanwhile}; done >/dev/null 2>&1 & trap 'kill $!' EXIT; " if meanwhile else ""
-        done = self.machine.ssh("bash", "-c", loop + follow)
-        assert done.returncode == 0, f"the container ended and never said {text!r}:\n{self.logs()}"
-
-    def await_boot(self) -> Agent:
-        """Booted, and with the task image in the inner engine."""
-        self.await_line("handing over to")
-        while self.status("test", "-e", "/run/mesos-dind/handed-over"):
-            pass  # the line is written just before
-        self.run("docker", "load", "--quiet", "--input", "/task.tar")
-        return self
-
-    def logs(self) -> str:
-        return self.machine.run("sh", "-c", f"docker logs {self.container} 2>&1")
 
     def run(self, *argv: str) -> str:
         """The output of a command in the container, which must succeed."""
-        return self.machine.run("docker", "exec", self.container, *argv)
+        return self.engine.run("exec", self.container, *argv)
 
-    def status(self, *argv: str) -> int:
-        return self.machine.ssh("docker", "exec", self.container, *argv).returncode
+    def inner(self, *argv: str) -> str:
+        """The output of a docker command of the inner engine, which must succeed."""
+        return self.inner_engine.run(*argv).strip()
 
-    def info(self) -> dict[str, Any]:
-        """Of the inner engine."""
-        found: dict[str, Any] = json.loads(self.run("docker", "info", "--format", "json"))
-        return found
-
+    @property
     def group(self) -> str:
-        """The container's own control group, seen from the VM's root."""
-        return f"/sys/fs/cgroup/system.slice/docker-{self.container}.scope"
+        return group(self.container)
 
     def group_file(self, name: str) -> list[str]:
-        return self.machine.run("cat", f"{self.group()}/{name}").split()
+        return self.machine.run("cat", f"{self.group}/{name}").split()
+
+
+def group(container: str) -> str:
+    """The container's own control group, seen from the VM's root."""
+    return f"/sys/fs/cgroup/system.slice/docker-{container}.scope"
 
 
 @contextlib.contextmanager
-def running(machine: Machine, image: str, *options: str) -> Iterator[Agent]:
+def booted(machine: Machine, engine: Engine, image: str, *options: str) -> Iterator[Agent]:
     """An agent container that is gone when the context is left."""
-    fixed = ("--detach", "--privileged", "--no-healthcheck", "--volume=/root/task.tar:/task.tar:ro")
-    container = machine.run("docker", "run", *fixed, *options, image, "sleep", "infinity").strip()
+    container = engine.run("run", *FIXED, *options, image, "sleep", "infinity").strip()
     try:
-        yield Agent(machine, container)
+        # Until the controllers are delegated, more and more processes get into the group that is to have none.
+        while not machine.run("cat", f"{group(container)}/cgroup.subtree_control"):
+            engine.run("exec", container, "true")
+        await_boot(engine, container)
+        init = engine.run("inspect", "--format={{.State.Pid}}", container).strip()
+        inner_engine = machine.engine(container[:12], f"/proc/{init}/root/run/docker.sock")
+        yield Agent(machine, engine, inner_engine, container)
     finally:
-        machine.ssh("docker", "rm", "--force", "--volumes", container)
+        engine.run("rm", "--force", "--volumes", container)
+
+
+def await_boot(engine: Engine, container: str) -> None:
+    """Until the agent runs; fails when the container ends before."""
+    log = []
+    command = engine.command("logs", "--follow", container)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stderr
+        for line in following.stderr:
+            log.append(line)
+            if "handing over to" in line:
+                following.kill()
+                break
+        else:
+            raise AssertionError("the container ended:\n" + "".join(log))
+    # The line is written just before.
+    while engine.run("exec", container, "sh", "-c", "[ -e /run/mesos-dind/handed-over ] || echo not yet"):
+        pass
