@@ -193,8 +193,9 @@ def _nul_terminated(arguments: Sequence[str]) -> str:
     return "".join(f"{argument}\0" for argument in arguments)
 
 
-# Their data, found in the data root, is only of use with the containerd image store.
-CONTAINERD_SNAPSHOTTERS = ("overlayfs", "native")
+# The containerd image store's names for what the engine's own drivers do. With that store dockerd starts with either
+# name, but with its own it can run nothing ("snapshotter not loaded", https://github.com/moby/moby/issues/46254).
+SNAPSHOTTERS = {"overlay2": "overlayfs", "vfs": "native"}
 
 # What a user's flags may say instead of the roles. dockerd refuses to be told the same thing in both places.
 YIELDING = {
@@ -215,11 +216,15 @@ def daemon_config(
     Raises DindError where both set the same key differently.
     """
     given = {word.partition("=")[0] for word in params["args"]}
+    features = image_store_features(params["storage_driver"], user_config.get("features", {}))
+    driver = params["storage_driver"]
+    if features.get("containerd-snapshotter"):
+        driver = SNAPSHOTTERS.get(driver, driver)
     owned = {
         "data-root": params["data_root"],
         "exec-root": str(layout.exec_root),
         "containerd": f"{layout.exec_root}/containerd/containerd.sock",
-        "storage-driver": params["storage_driver"],
+        "storage-driver": driver,
         "bip": params["bip"],
         "fixed-cidr": params["fixed_cidr"],
         "default-gateway": params["default_gateway"],
@@ -241,9 +246,13 @@ def daemon_config(
         "ip-masq": None if params["masquerade"] else False,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
-    if params["storage_driver"] in CONTAINERD_SNAPSHOTTERS:
-        wanted["features"] = {"containerd-snapshotter": True}
-    return {**config, **wanted, **user_config}
+    return {**config, **wanted, **user_config, **({"features": features} if features else {})}
+
+
+def image_store_features(storage_driver: str, user_features: Mapping[str, bool]) -> dict[str, bool]:
+    """The user's own "features"; data of a snapshotter, found in the data root, is only of use with its image store."""
+    found = {"containerd-snapshotter": True} if storage_driver in SNAPSHOTTERS.values() else {}
+    return {**found, **user_features}
 
 
 def read_user_config(path: Path) -> dict[str, Any]:
@@ -256,6 +265,8 @@ def read_user_config(path: Path) -> dict[str, Any]:
         raise DindError(f"{path} is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise DindError(f"{path} is not a JSON object")
+    if not isinstance(config.get("features", {}), dict):
+        raise DindError(f"{path}: features is not a JSON object")
     return config
 
 

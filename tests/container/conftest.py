@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -17,6 +21,9 @@ from docker.models.networks import Network
 
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
+TOOLS = Path(__file__).parents[2] / "tools"
+
+ImageOn = Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +110,23 @@ def volume(engine: docker.DockerClient, label: str) -> Iterator[str]:
 def task_archive(engine: docker.DockerClient) -> bytes:
     """The tiny image of inner containers, as ``docker save`` gives it."""
     return b"".join(engine.images.get(TASK_IMAGE).save(named=True))
+
+
+@pytest.fixture(scope="session")
+def image_on() -> ImageOn:
+    """The agent image on another release of Debian than the image under test; built when it is first asked for."""
+
+    @functools.cache
+    def build(suite: str) -> str:
+        base, tag = f"mesos-dind-base:{suite}", f"mesos-dind-on:{suite}"
+        for command in (
+            ["engine.py", "base-image", f"--suite={suite}", f"--name={base}"],
+            ["image.py", f"--tag={tag}", f"--base={base}"],
+        ):
+            subprocess.run([sys.executable, str(TOOLS / command[0]), *command[1:]], check=True)
+        return tag
+
+    return build
 
 
 @pytest.fixture(scope="session")

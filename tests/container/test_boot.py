@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from typing import Any
 
+import docker
+import handed_over
 import jmespath
 import netaddr
 import pytest
@@ -30,8 +31,7 @@ def agent(start_any: Start) -> Agent:
 
 @pytest.fixture(scope="module")
 def environ(agent: Agent) -> dict[str, str]:
-    entries = agent.read("/run/standin/environ").split("\0")
-    return dict(entry.split("=", 1) for entry in entries if entry)
+    return handed_over.environ(agent)
 
 
 def test_the_engine_answers_on_overlay2_over_a_loop_image(agent: Agent) -> None:
@@ -45,16 +45,7 @@ def test_the_engine_answers_on_overlay2_over_a_loop_image(agent: Agent) -> None:
 
 
 def test_the_agent_is_the_process_that_was_ansible(agent: Agent) -> None:
-    pid = agent.read("/run/standin/pid").strip()
-    assert pid != "1"
-    assert pid == agent.read("/run/mesos-dind/agent.pid").strip()
-
-
-def test_no_ansible_or_python_is_left(agent: Agent) -> None:
-    commands = agent.run("ps", "-e", "-o", "comm=,args=")
-    assert "dockerd" in commands
-    assert "python" not in commands
-    assert "ansible" not in commands
+    handed_over.assert_is_the_process_that_was_ansible(agent)
 
 
 def test_what_the_user_set_reaches_the_agent_byte_for_byte(agent: Agent, environ: dict[str, str]) -> None:
@@ -64,8 +55,7 @@ def test_what_the_user_set_reaches_the_agent_byte_for_byte(agent: Agent, environ
 
 
 def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dict[str, str]) -> None:
-    given = agent.run("sh", "-c", "tr '\\0' '\\n' </proc/1/environ").splitlines()
-    names = {entry.partition("=")[0] for entry in given}
+    names = set(handed_over.given(agent))
     assert names == {"PATH", "HOSTNAME", "HOME", "LOG", "MESOS_MASTER", "MESOS_RESOURCES", "MESOS_ATTRIBUTES"}
     added = set(environ) - names
     assert added == {
@@ -77,19 +67,7 @@ def test_nothing_but_the_documented_defaults_is_added(agent: Agent, environ: dic
 
 
 def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
-    """Working folder, descriptors, no signal ignored or blocked (Python ignores PIPE and XFSZ)."""
-    assert agent.read("/run/standin/cwd").strip() == "/var/tmp"
-    links = re.findall(r" (\d+) -> (\S+)", agent.read("/run/standin/descriptors"))
-    # 10 and up are the stand-in's shell's own, for the script itself (dash: savefd).
-    descriptors = {int(number): target for number, target in links if int(number) < 10}
-    assert sorted(descriptors) == [0, 1, 2]
-    assert descriptors[0] == "/dev/null"
-    status = dict(line.split(":", 1) for line in agent.read("/run/standin/status").splitlines())
-    # 32 and 33 are glibc's own: it lets no program set them, and its posix_spawn, by which make starts what it
-    # starts, leaves them ignored for everything below (sysdeps/unix/sysv/linux/spawni.c), the outer engine included.
-    glibcs = 1 << 31 | 1 << 32
-    assert int(status["SigIgn"], 16) & ~glibcs == 0
-    assert int(status["SigBlk"], 16) == 0
+    handed_over.assert_starts_as_from_a_shell(agent, "/var/tmp")
 
 
 def test_the_agents_own_output_blocks(start: Start, volume: str) -> None:
@@ -163,6 +141,21 @@ def test_healthy_means_engine_and_agent(agent: Agent) -> None:
     finally:
         agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
         agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
+
+
+def test_the_healthcheck_turns_green_and_then_red(engine: docker.DockerClient, start: Start, volume: str) -> None:
+    agent = start(
+        "sleep", "1000", healthcheck={"interval": 10**9}, volumes={volume: "/var/lib/docker"}
+    ).await_boot()  # fmt: skip
+    filters = {"container": agent.container.id, "event": "health_status"}
+    events = engine.events(since=int(agent.started), filters=filters, decode=True)
+    assert next(events)["Action"] == "health_status: healthy"
+    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    assert next(events)["Action"] == "health_status: unhealthy"
+    events.close()
+    declared = engine.images.get(agent.container.attrs["Image"]).attrs["Config"]["Healthcheck"]
+    latest = declared["Retries"] * (declared["Interval"] + declared["Timeout"])
+    assert latest <= 30 * 10**9, "by then it is red, in nanoseconds"
 
 
 def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:

@@ -59,7 +59,21 @@ def test_what_is_not_known_is_left_to_the_engine() -> None:
 
 def test_data_of_the_containerd_image_store_is_used_with_it() -> None:
     assert config(storage_driver="overlayfs")["features"] == {"containerd-snapshotter": True}
+    assert config({"features": {"buildkit": True}}, storage_driver="overlayfs")["features"] == {
+        "buildkit": True,
+        "containerd-snapshotter": True,
+    }
     assert "features" not in config()
+
+
+@pytest.mark.parametrize(("driver", "snapshotter"), [("overlay2", "overlayfs"), ("vfs", "native"), ("aufs", "aufs")])
+def test_a_user_who_asks_for_the_containerd_image_store_gets_a_driver_that_it_has(
+    driver: str, snapshotter: str
+) -> None:
+    merged = config({"features": {"containerd-snapshotter": True}}, storage_driver=driver)
+    assert merged["storage-driver"] == snapshotter
+    assert merged["features"] == {"containerd-snapshotter": True}
+    assert config({"features": {"containerd-snapshotter": False}}, storage_driver=driver)["storage-driver"] == driver
 
 
 def test_without_masquerading() -> None:
@@ -85,9 +99,9 @@ def test_a_users_file_that_contradicts_a_role_is_refused_and_named() -> None:
 def test_a_users_file_that_is_no_json_object(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     assert _engine.read_user_config(file) == {}
-    for text in ("{", "[]", '"x"'):
+    for text in ("{", "[]", '"x"', '{"features": []}'):
         file.write_text(text)
-        with pytest.raises(DindError, match=r"daemon\.json is not"):
+        with pytest.raises(DindError, match=r"daemon\.json(: features)? is not"):
             _engine.read_user_config(file)
 
 

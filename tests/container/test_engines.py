@@ -1,0 +1,179 @@
+"""Other inner engines than the image's own, the oldest and the newest that Debian has; the containerd image store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import handed_over
+import jmespath
+import netaddr
+import pytest
+from agents import Agent, Start
+from conftest import IMAGE, ImageOn
+from docker.models.networks import Network
+
+# The release of Debian, and its engine's major versions: forky's is what is newest, until forky is released.
+ENGINES = {"bookworm": range(20, 21), "forky": range(28, 100)}
+SNAPSHOTTER = '{"features": {"containerd-snapshotter": true}}\n'
+
+# An inner container that a stop does not wait for, which comes back after it.
+LASTING = ("--detach", "--restart=always", "--stop-signal=KILL", "--name=one", "mesos-dind-task", "sleep", "1000")
+
+# For what a fixture builds: packages are fetched and unpacked, on a machine that others use as well.
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def image(suite: str, image_on: ImageOn) -> str:
+    return image_on(suite)
+
+
+@pytest.fixture(scope="module")
+def agent(image: str, start_any: Start, task_archive: bytes) -> Agent:
+    """In default mode, on the loop image."""
+    agent = start_any(image=image).await_boot()
+    agent.load(task_archive)
+    return agent
+
+
+def server(agent: Agent) -> dict[str, str]:
+    found: dict[str, str] = json.loads(agent.inner("version", "--format", "{{json .Server}}"))
+    return found
+
+
+def test_the_engine_is_the_one_that_is_meant(agent: Agent, suite: str) -> None:
+    assert int(server(agent)["Version"].partition(".")[0]) in ENGINES[suite]
+    assert agent.inner("info", "--format", "{{.Driver}}") == "overlay2"
+
+
+def test_an_inner_container_runs(agent: Agent) -> None:
+    assert agent.inner("run", "--rm", "mesos-dind-task", "echo", "it", "runs") == "it runs"
+
+
+def test_a_second_run_changes_nothing(agent: Agent) -> None:
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_mesos_is_told_an_older_api_only_where_the_engine_speaks_a_newer_one(agent: Agent) -> None:
+    newest = [int(part) for part in server(agent)["ApiVersion"].split(".")]
+    assert handed_over.environ(agent).get("DOCKER_API_VERSION") == ("1.44" if newest > [1, 44] else None)
+
+
+def test_the_log_has_the_boots_lines_and_no_complaint(agent: Agent) -> None:
+    """But for what 20.10 always says of a kernel without the old I/O scheduler."""
+    agent.await_line("stand-in agent: running")
+    strange = [
+        line
+        for line in agent.stderr()
+        if not line.startswith(("mesos-dind: ", "stand-in agent: ")) and "cgroup blkio weight" not in line
+    ]
+    assert strange == []
+
+
+def test_a_killed_engine_comes_back_and_containers_survive(agent: Agent) -> None:
+    task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
+    before = agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task)
+    for service in ("dockerd", "containerd"):
+        killed = agent.run("pidof", service)
+        agent.run("pkill", "-KILL", "-x", service)
+        agent.run("timeout", "60", "sh", "-c", f"until docker exec {task} true; do sleep 0.1; done")
+        assert agent.run("pidof", service) != killed
+    assert agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task) == before
+
+
+def test_a_stop_is_in_time_and_leaves_the_storage_clean(
+    image: str, start: Start, volume: str, task_archive: bytes
+) -> None:
+    """Nothing is killed: the agent's status is its own, and the inner container says farewell."""
+    agent = start(image=image, volumes={volume: "/var/lib/mesos-dind"}).await_boot()
+    agent.load(task_archive)
+    script = "trap 'echo farewell >/kept/said; exit 0' TERM; while :; do sleep 1 & wait $!; done"
+    agent.inner("run", "--detach", "--volume=/var/lib/mesos-dind:/kept", "mesos-dind-task", "sh", "-c", script)
+    agent.container.reload()
+    (mount,) = (mount for mount in agent.container.attrs["Mounts"] if mount["Destination"] == "/var/lib/mesos-dind")
+    kept = Path(mount["Source"])
+    assert attached_to(kept / "docker.img")
+    agent.container.stop(timeout=20)
+    assert agent.wait() == 0
+    assert (kept / "said").read_text() == "farewell\n"
+    assert not attached_to(kept / "docker.img")
+    command = ["e2fsck", "-f", "-n", str(kept / "docker.img")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def attached_to(image: Path) -> str:
+    """The loop device of this very file. By its path it would be that of any agent."""
+    found = subprocess.run(["losetup", "--associated", str(image)], check=True, capture_output=True, text=True)
+    return found.stdout
+
+
+def test_bridged_mode_survives_a_restart_under_another_address(
+    image: str, user_network: Network, start: Start, task_archive: bytes
+) -> None:
+    """dockerd has a record of the bridge's address in its data root, which it would give it back before all else."""
+    subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))
+    agent = start(image=image, env={"DOCKER_NETWORK_OFFSET": "0.0.7.0"}, network=user_network.name).await_boot()
+    agent.load(task_archive)
+    agent.inner("run", *LASTING)
+    former = agent.address
+    assert_bridged(agent, subnet)
+    agent.container.stop(timeout=20)
+    user_network.disconnect(agent.container)
+    user_network.connect(agent.container, ipv4_address=str(subnet.network + 99))
+    agent.container.start()
+    agent.await_boot()
+    assert agent.address == str(subnet.network + 99) != former
+    assert_bridged(agent, subnet)
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def assert_bridged(agent: Agent, subnet: netaddr.IPNetwork) -> None:
+    """docker0 has the agent's own address and its way out; `one`, of the agent's range, is reached from the host."""
+    (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
+    assert jmespath.search("addr_info[].local", docker0) == [agent.address]
+    (route,) = json.loads(agent.run("ip", "-json", "-4", "route", "show", "default"))
+    assert (route["gateway"], route["dev"]) == (str(subnet.network + 1), "docker0")
+    address = agent.inner("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "one")
+    assert netaddr.IPAddress(address) in netaddr.IPNetwork((int(subnet.network) + (7 << 8), 24))
+    for reached in (address, agent.address):
+        subprocess.run(
+            ["docker", "run", "--rm", "--network=host", "mesos-dind-task", "ping", "-c", "1", "-W", "5", reached],
+            check=True, capture_output=True,
+        )  # fmt: skip
+    agent.inner("exec", "one", "ping", "-c", "1", "-W", "5", str(subnet.network + 1))
+
+
+@pytest.mark.parametrize("on", ["", "forky"])
+def test_the_containerd_image_store_keeps_its_images(
+    on: str, image_on: ImageOn, start: Start, tmp_path: Path, task_archive: bytes
+) -> None:
+    """Asked for by a user's daemon.json, and then found in the data root, also by who does not ask any more."""
+    asked = tmp_path / "daemon.json"
+    asked.write_text(SNAPSHOTTER)
+    agent = start(image=image_on(on) if on else IMAGE, volumes={str(asked): "/etc/docker/daemon.json"}).await_boot()
+    agent.load(task_archive)
+    agent.inner("run", *LASTING)
+    image = agent.inner("images", "--quiet", "--no-trunc")
+    asked.write_text("{}\n")
+    for _ in range(2):
+        assert_image_store(agent)
+        assert agent.inner("images", "--quiet", "--no-trunc") == image
+        assert agent.inner("inspect", "--format", "{{.State.Running}}", "one") == "true"
+        agent.container.restart(timeout=20)
+        agent.await_boot()
+    assert agent.inner("run", "--rm", "mesos-dind-task", "echo", "it", "runs") == "it runs"
+
+
+def assert_image_store(agent: Agent) -> None:
+    info = json.loads(agent.inner("info", "--format", "json"))
+    assert info["Driver"] == "overlayfs"
+    assert ["driver-type", "io.containerd.snapshotter.v1"] in info["DriverStatus"]
+    assert "changed=0" in agent.run("mesos-dind", "converge")
