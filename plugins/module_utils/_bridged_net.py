@@ -20,7 +20,8 @@ from typing import Any
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _links, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _plan, _resolver
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
     BRIDGE,
     BRIDGE_NF,
@@ -33,6 +34,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan impor
     bridge_mtu,
     carve,
     carve_ipv6,
+    dns,
     gateway_of,
     mode_of,
     originals,
@@ -43,7 +45,6 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Record,
     State,
     Survey,
-    forwards,
     leaving,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -72,8 +73,8 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
         if desired.is_bridged and (state.record is None or not state.record.verified):
             surveys[:] = surveys or [survey(desired, state)]
             state = replace(state, survey=surveys[0])
-        if (state.record.mode if state.record else mode_of(desired, state)) == PROXY_ARP:
-            state = replace(state, forwards=forwards(runner, state.uplink, state.bridge))
+        if state.record is None and mode_of(desired, state) == PROXY_ARP:
+            state = replace(state, rules=_iptables.read(runner))
         return state
 
     with undisturbed():
@@ -109,7 +110,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
-    """The network namespace as it is; three forks."""
+    """The network namespace as it is; three forks at most."""
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
@@ -118,7 +119,20 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
     known = {name: value for name, value in values.items() if value is not None}
     there = engine.addresses(Path(desired.data_root), desired.bridge)
-    return State(namespace, uplink, desired.bridge, network, known, record, engine_addresses=there)
+    resolver = _resolver.find(roots.resolv_conf, roots.proc)
+    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or (record and record.mode == PROXY_ARP)
+    rules = _iptables.read(runner) if has_rules else ()
+    return State(
+        namespace,
+        uplink,
+        desired.bridge,
+        network,
+        known,
+        record,
+        engine_addresses=there,
+        rules=rules,
+        resolver=resolver,
+    )
 
 
 def namespace_id(proc: Path) -> str:
@@ -225,9 +239,9 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     base = {"bridge": desired.bridge, "mode": mode, "mac": mac, "mtu": bridge_mtu(desired, state)}
     base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "bip_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
     base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
-    base |= {"bip": "" if desired.state == "absent" else bip(desired, state)}
     if desired.state == "absent":
-        return base
+        return base | {"bip": "", "dns": []}
+    base |= {"bip": bip(desired, state), "dns": dns(desired, state)}
     if mode == DEFAULT:
         pools = inner.pools(state.network, desired.bridge)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
@@ -255,7 +269,7 @@ def _described(state: State) -> dict[str, Any]:
         "sysctls": dict(state.sysctls),
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
-        "forwards": state.forwards,
+        "rules": [str(rule) for rule in state.rules],
     }
 
 

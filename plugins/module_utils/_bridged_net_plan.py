@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
@@ -32,6 +33,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     shape_lines,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
@@ -46,7 +48,7 @@ PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
 PROXY_DELAY_OF = "net/ipv4/neigh/{}/proxy_delay"  # up to 0.8 s by default, for a herd that is not there
 DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 # What is looked at below /proc/sys, with the device's name in its place.
-SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6)
+SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, names.ROUTE_LOCALNET)
 SMALLEST_IPV6_MTU = 1280
 ETHERNET_MTU = 1500
 
@@ -56,6 +58,7 @@ class Roots:
     """Where the kernel and the record are found."""
 
     proc: Path = Path("/proc")
+    resolv_conf: Path = Path("/etc/resolv.conf")
     record: Path = Path("/run/mesos-dind/bridged_net.json")
 
 
@@ -234,9 +237,9 @@ def bip(desired: Desired, state: State) -> str:
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     """What is to be done. Pure: no I/O, no clock."""
     if desired.state == "absent":
-        return _plan_absent(state, roots)
+        return names.plan((), state, roots.proc) + _plan_absent(state, roots)
     mode = mode_of(desired, state)
-    steps = _plan_engine(desired, state)
+    steps = names.plan(_redirection(desired, state), state, roots.proc) + _plan_engine(desired, state)
     if mode == DEFAULT:
         return steps + _plan_absent(state, roots)
     carve(desired, state)
@@ -245,6 +248,25 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     if mode == PROXY_ARP:
         return steps + _plan_proxy(state, record, roots)
     return steps + _plan_bridge(desired, state, record, roots)
+
+
+def dns(desired: Desired, state: State) -> list[str]:
+    """The nameservers that inner containers are to be told; none where they reach this machine's themselves."""
+    return [bip(desired, state).partition("/")[0]] if state.resolver else []
+
+
+def _redirection(desired: Desired, state: State) -> tuple[Rule, ...]:
+    if state.resolver is None:
+        return ()
+    (address,) = dns(desired, state)
+    return names.redirection(state.resolver, address, _outside(desired, state))
+
+
+def _outside(desired: Desired, state: State) -> tuple[str, ...]:
+    """What tells packets of others from those of inner containers, in the words of `iptables`."""
+    if mode_of(desired, state) == BRIDGE:
+        return ("!", "-s", str(carve(desired, state)), "-i", state.bridge)
+    return ("-i", state.uplink) if state.uplink else ()
 
 
 def _plan_engine(desired: Desired, state: State) -> list[Step[State]]:

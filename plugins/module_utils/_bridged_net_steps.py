@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _links
+from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
+from ansible_collections.mesos.dind.plugins.module_utils._resolver import Resolver
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 
@@ -84,7 +86,8 @@ class State:
     record: Record | None = None
     survey: Survey = Survey()
     engine_addresses: tuple[str, ...] = ()  # of the bridge, in dockerd's own record
-    forwards: bool = False  # whether what comes from the uplink is let through to the bridge, whatever the engine does
+    rules: tuple[Rule, ...] = ()  # ours
+    resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
 
     @property
     def uplink_link(self) -> Link:
@@ -101,6 +104,14 @@ class State:
     @property
     def bridge_link(self) -> Link | None:
         return self.network.link(self.bridge)
+
+    def rules_of(self, table: str) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.table == table)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether what comes from the uplink is let through to the bridge, whatever the engine does."""
+        return forward_rule(self.uplink, self.bridge) in self.rules
 
 
 def with_link(network: Network, link: Link) -> Network:
@@ -365,14 +376,8 @@ class Restore(Step[State]):
 USER_CHAIN = "DOCKER-USER"
 
 
-def forward_rule(uplink: str, bridge: str) -> tuple[str, ...]:
-    comment = ("-m", "comment", "--comment", "mesos.dind.bridged_net")
-    return (USER_CHAIN, "-i", uplink, "-o", bridge, *comment, "-j", "ACCEPT")
-
-
-def forwards(runner: Runner, uplink: str, bridge: str) -> bool:
-    """Whether the rule is there; one fork."""
-    return runner.run("iptables", "-w", "-C", *forward_rule(uplink, bridge), ok=(0, 1)).status == 0
+def forward_rule(uplink: str, bridge: str) -> Rule:
+    return Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *_iptables.COMMENT, "-j", "ACCEPT"))
 
 
 @dataclass(frozen=True)
@@ -386,19 +391,24 @@ class Forward(Step[State]):
     def __str__(self) -> str:
         return f"{'accept' if self.wanted else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
 
+    @property
+    def rule(self) -> Rule:
+        return forward_rule(self.uplink, self.bridge)
+
     def effect(self, state: State) -> State:
-        return replace(state, forwards=self.wanted)
+        others = tuple(rule for rule in state.rules if rule != self.rule)
+        return replace(state, rules=(*others, self.rule) if self.wanted else others)
 
     def do(self, runner: Runner) -> None:
         if self.wanted:
             runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
-            runner.run("iptables", "-w", "-I", *forward_rule(self.uplink, self.bridge))
+            runner.run("iptables", "-w", "-I", *self.rule.words[1:])
         else:
-            runner.run("iptables", "-w", "-D", *forward_rule(self.uplink, self.bridge))
+            runner.run("iptables", "-w", "-D", *self.rule.words[1:])
 
     def undo(self, runner: Runner) -> None:
         if self.wanted:
-            runner.run("iptables", "-w", "-D", *forward_rule(self.uplink, self.bridge), ok=(0, 1))
+            runner.run("iptables", "-w", "-D", *self.rule.words[1:], ok=(0, 1))
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ YIELDING = {
     "mtu": ("--mtu",),
     "cgroup-parent": ("--cgroup-parent",),
     "ip-masq": ("--ip-masq",),
+    "dns": ("--dns",),
 }
 
 
@@ -244,6 +245,7 @@ def daemon_config(
         "mtu": params["mtu"],
         "cgroup-parent": params["cgroup_parent"] or None,
         "ip-masq": None if params["masquerade"] else False,
+        "dns": params["dns"] or None,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
     return {**config, **wanted, **user_config, **({"features": features} if features else {})}

@@ -102,6 +102,7 @@ class _HeadStart:
             "default_gateway": network["gateway"],
             "address_pools": network["address_pools"],
             "masquerade": network["masquerade"],
+            "dns": network["dns"],
             "mtu": network["mtu"],
         }
         self._do("engine", engine, containerd)

@@ -153,13 +153,15 @@ class Network:
 
 
 def read(runner: Runner) -> Network:
-    """The network namespace that this process is in; three forks."""
+    """The network namespace that this process is in; two forks."""
     commands = "address show\nneighbour show nud permanent\n"
     links, neighbours = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    # Not with the details, which also tell what a route has by default.
+    commands = "route show table all root 0.0.0.0/0\nroute show table all root ::/0\n"
+    shown = documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)
     routes = [
         parsed
-        for family in (4, 6)
-        for document in documents(runner.run("ip", "-json", f"-{family}", "route", "show", "table", "all").stdout)
+        for family, document in zip((4, 6), shown, strict=True)
         for route in document
         for parsed in parse_route(route, family)
     ]

@@ -16,6 +16,9 @@ description:
     killed at any point, the next one completes the move.
   - Without an O(offset), the uplink is left alone (or gets back what was moved), and inner subnets are chosen that meet
     no visible route but the default one.
+  - Where this machine is a container whose resolver is the outer Docker engine's own, on a loopback address, inner
+    containers reach that resolver at the bridge's address, see RV(dns). Nobody outside is let in by this, neither to
+    the resolver nor to anything else on the loopback.
   - Run it before C(dockerd) starts, as root in the network namespace in question.
 options:
   state:
@@ -97,6 +100,7 @@ options:
     default: 5.0
 requirements:
   - iproute2
+  - iptables
   - netaddr (Python library)
 attributes:
   check_mode:
@@ -186,6 +190,13 @@ address_pools:
   type: list
   elements: dict
   sample: [{"base": "172.19.0.0/16", "size": 16}]
+dns:
+  description: C(dockerd --dns), the bridge's address where the outer engine's resolver is behind it. Empty where inner
+    containers reach this machine's nameservers themselves.
+  returned: success
+  type: list
+  elements: str
+  sample: [172.18.0.1]
 mtu:
   description: MTU for the bridge and for inner containers.
   returned: success

@@ -43,6 +43,12 @@ options:
     description: Whether inner containers reach beyond their network under the bridge's address.
     type: bool
     default: true
+  dns:
+    description: The nameservers of inner containers, as M(mesos.dind.bridged_net) returns them. Empty leaves them to
+      the engine, which has those of this machine that are no loopback addresses.
+    type: list
+    elements: str
+    default: []
   mtu:
     description: The MTU of inner containers. The engine's own default where it is not given.
     type: int

@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from netaddr import IPNetwork
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as bridged_net
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
-from ansible_collections.mesos.dind.plugins.module_utils import _links
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
@@ -32,9 +34,11 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     move_lines,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
+from ansible_collections.mesos.dind.plugins.module_utils._resolver import Resolver
 
 ROOTS = Roots()
 BRIDGED = Desired(offset="0.0.1.0")
@@ -50,7 +54,7 @@ ETH0 = Link("eth0", 2, "02:42:ac:11:00:02", 1500, up=True, kind="veth", addresse
 def fresh(*links: Link, routes: tuple[Route, ...] = (DEFAULT_ROUTE, CONNECTED), **fields) -> State:
     """A container as the outer engine starts it."""
     network = Network((LO, *(links or (ETH0,))), routes)
-    sysctls = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/eth0/disable_ipv6": "0"}
+    sysctls = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/eth0/disable_ipv6": "0", names.ROUTE_LOCALNET: "0"}
     return State("here", "eth0", "docker0", network, sysctls, **fields)
 
 
@@ -60,6 +64,8 @@ def arranged(state: State, desired: Desired = BRIDGED) -> State:
 
 # The law
 
+RESOLVER = Resolver(udp=40001, tcp=40002)
+EARLIER = names.redirection(Resolver(udp=30001, tcp=30002), "172.17.0.2", ())
 ipv4 = st.builds(
     Address,
     family=st.just(4),
@@ -128,8 +134,11 @@ def states(draw):
     )
     remembered = record if not on_uplink or draw(st.booleans()) else None
     sysctls = {"net/ipv4/ip_forward": draw(st.sampled_from(["0", "1"])), "net/ipv6/conf/eth0/disable_ipv6": "0"}
+    sysctls[names.ROUTE_LOCALNET] = draw(st.sampled_from(["0", "1"]))
     stale = draw(st.sampled_from([(), ("172.17.0.9/16",), ("172.17.0.2/16",)]))
-    return State("here", "eth0", "docker0", network, sysctls, remembered, engine_addresses=stale)
+    state = State("here", "eth0", "docker0", network, sysctls, remembered, engine_addresses=stale)
+    left = draw(st.sampled_from([(), names.GUARD, (*names.GUARD, *EARLIER)]))
+    return replace(state, resolver=draw(st.sampled_from([None, RESOLVER])), rules=left)
 
 
 @given(states(), st.sampled_from(["bridge", "auto"]), st.booleans())
@@ -146,6 +155,8 @@ def test_a_restoration_done_leaves_nothing_to_do(state, desired):
     after = arranged(state, desired)
     assert plan(desired, after, ROOTS) == []
     assert after.record is None
+    if desired.state == "absent":
+        assert after.rules == ()
     if state.record:
         assert after.uplink_link.master == ""
         assert set(state.record.addresses) <= set(after.uplink_link.addresses)
@@ -153,13 +164,15 @@ def test_a_restoration_done_leaves_nothing_to_do(state, desired):
 
 @given(states())
 def test_a_move_taken_back_is_as_it_was(state):
-    before = replace(state, record=None, engine_addresses=())
+    before = replace(state, record=None, engine_addresses=(), rules=())
     if before.is_port or not before.uplink_link.addresses:
         return
     after = arranged(arranged(before), Desired(state="absent"))
     assert after.uplink_link == before.uplink_link
     assert after.bridge_link == before.bridge_link
-    assert after.sysctls["net/ipv4/ip_forward"] == before.sysctls["net/ipv4/ip_forward"]
+    for name in ("net/ipv4/ip_forward", names.ROUTE_LOCALNET):
+        assert after.sysctls[name] == before.sysctls[name]
+    assert after.rules == ()
     there = {route for route in before.network.routes if route.device != "docker0"}
     assert {route for route in after.network.routes if route.device != "docker0"} == there
 
@@ -177,6 +190,132 @@ def test_proxy_arp_done_leaves_nothing_to_do():
     assert plan(desired, after, ROOTS) == []
     assert after.network == state.network
     assert arranged(after, Desired(state="absent")).sysctls["net/ipv4/ip_forward"] == "0"
+
+
+@given(states(), st.sampled_from([Desired(), Desired(offset="0.0.1.0", mode="bridge")]))
+def test_names_done_leave_nothing_to_do(state, desired):
+    after = arranged(state, desired)
+    assert facts(desired, after)["dns"] == names_of(desired, after)
+    guarded = set(names.GUARD) <= set(after.rules)
+    if state.resolver:
+        assert after.sysctls[names.ROUTE_LOCALNET] == "1"
+        assert len(after.rules_of("nat")) == 5
+        assert guarded or (state.sysctls[names.ROUTE_LOCALNET] == "1" and not state.rules)
+    else:
+        assert after.rules == ()
+
+
+def names_of(desired, state):
+    return [facts(desired, state)["bip"].partition("/")[0]] if state.resolver else []
+
+
+# Names
+
+
+def test_the_guard_is_there_before_the_loopback_is_opened_and_goes_after_it_is_closed():
+    desired = Desired()
+    state = fresh(resolver=RESOLVER)
+    assert [str(step) for step in plan(desired, state, ROOTS)] == [
+        "drop what comes from outside for the loopback",
+        "set net/ipv4/conf/all/route_localnet to 1",
+        "pass inner containers' questions on to 127.0.0.11",
+    ]
+    assert [str(step) for step in plan(Desired(state="absent"), arranged(state, desired), ROOTS)] == [
+        "no longer pass inner containers' questions on to 127.0.0.11",
+        "set net/ipv4/conf/all/route_localnet to 0",
+        "no longer drop what comes from outside for the loopback",
+    ]
+
+
+def test_other_ports_after_a_start_change_the_redirection_only():
+    state = replace(arranged(fresh(resolver=RESOLVER), Desired()), resolver=Resolver(udp=1, tcp=2))
+    (step,) = plan(Desired(), state, ROOTS)
+    assert step.table == "nat"
+    targets = [rule.words[-1] for rule in arranged(state, Desired()).rules_of("nat") if "DNAT" in rule.words]
+    assert targets == ["127.0.0.11:1", "127.0.0.11:2"]
+
+
+def test_a_loopback_that_somebody_else_opened_stays_open():
+    state = fresh(resolver=RESOLVER)
+    state = replace(state, sysctls={**state.sysctls, names.ROUTE_LOCALNET: "1"})
+    after = arranged(state, Desired())
+    assert {rule.table for rule in after.rules} == {"nat"}
+    assert arranged(after, Desired(state="absent")) == state
+
+
+@pytest.mark.parametrize(
+    ("desired", "outside"),
+    [
+        (Desired(), ["-i", "eth0"]),
+        (Desired(offset="0.0.1.0", mode="proxy_arp"), ["-i", "eth0"]),
+        (BRIDGED, ["!", "-s", "172.17.1.0/24", "-i", "docker0"]),
+    ],
+    ids=["default", "proxy_arp", "bridge"],
+)
+def test_nobody_outside_is_served(desired, outside):
+    rules = arranged(fresh(resolver=RESOLVER), desired).rules_of("nat")
+    (spared,) = (rule for rule in rules if "RETURN" in rule.words)
+    assert list(spared.words[2 : 2 + len(outside)]) == outside
+    assert rules.index(spared) < min(rules.index(rule) for rule in rules if "DNAT" in rule.words)
+
+
+# As the kernel prints them; the other sockets are another's, connected, or at another address.
+UDP = """\
+   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+  101: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 41 2 0000000000000000 0
+  102: 0B00007F:8001 0100007F:0035 01 00000000:00000000 00:00000000 00000000     0        0 42 2 0000000000000000 0
+  103: 0B00007F:9C41 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 43 2 0000000000000000 0
+"""
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0B00007F:8002 0100007F:8003 01 00000000:00000000 00:00000000 00000000     0        0 44 1 0000000000000000
+   1: 0B00007F:9C42 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 45 1 0000000000000000
+   2: 00000000:0035 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 46 1 0000000000000000
+"""
+
+
+@pytest.mark.skipif(sys.byteorder == "big", reason="the samples were taken on a little-endian machine")
+@pytest.mark.parametrize(
+    ("resolv_conf", "udp", "found"),
+    [
+        ("nameserver 127.0.0.11\noptions ndots:0\n", UDP, RESOLVER),
+        ("# ExtServers: [host(10.0.0.2)]\nsearch a.b\n\tnameserver\t127.0.0.11\nnameserver ::1", UDP, RESOLVER),
+        ("nameserver 127.0.0.11\nnameserver 10.0.0.2\n", UDP, None),
+        ("nameserver 127.0.0.53\n", UDP, None),
+        ("#nameserver 127.0.0.11\nnameserver\n", UDP, None),
+        ("", UDP, None),
+        ("nameserver 127.0.0.11\n", UDP.splitlines()[0], None),
+    ],
+)
+def test_the_outer_engines_resolver_is_found_by_its_sockets(tmp_path: Path, resolv_conf, udp, found):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/udp").write_text(udp)
+    (tmp_path / "net/tcp").write_text(TCP)
+    (tmp_path / "resolv.conf").write_text(resolv_conf)
+    assert _resolver.find(tmp_path / "resolv.conf", tmp_path) == found
+
+
+def test_without_a_resolv_conf_there_is_no_resolver(tmp_path: Path):
+    assert _resolver.find(tmp_path / "resolv.conf", tmp_path) is None
+
+
+def test_our_rules_are_told_from_all_others_whatever_the_order_of_their_words():
+    saved = """\
+# Generated by iptables-save v1.8.11 (nf_tables) on Sun Nov 22 22:36:21 2026
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -d 127.0.0.0/8 ! -i lo -m comment --comment "mesos.dind.bridged_net" -j DROP
+-A PREROUTING -s 127.0.0.0/8 ! -i lo -m comment --comment "mesos.dind.bridged_net" -j DROP
+COMMIT
+*nat
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A MESOS-DIND-DNS ! -s 172.17.1.0/24 -i docker0 -m comment --comment "mesos.dind.bridged_net" -j RETURN
+COMMIT
+"""
+    returning = Rule("nat", ("-A", names.CHAIN, "-i", "docker0", "!", "-s", "172.17.1.0/24", *_iptables.COMMENT))
+    returning = replace(returning, words=(*returning.words, "-j", "RETURN"))
+    assert list(_iptables.parse(saved)) == [*names.GUARD, returning]
+    assert [rule.table for rule in _iptables.parse(saved)] == ["raw", "raw", "nat"]
 
 
 # Planning

@@ -22,6 +22,7 @@ PARAMS = {
     "default_gateway": "172.17.0.1",
     "address_pools": [],
     "masquerade": True,
+    "dns": [],
     "mtu": 1400,
     "cgroup_parent": "",
     "args": [],
@@ -78,6 +79,13 @@ def test_a_user_who_asks_for_the_containerd_image_store_gets_a_driver_that_it_ha
 
 def test_without_masquerading() -> None:
     assert config(masquerade=False)["ip-masq"] is False
+
+
+def test_the_nameservers_are_the_networks_unless_the_user_names_his_own() -> None:
+    assert "dns" not in config()
+    assert config(dns=["172.17.0.2"])["dns"] == ["172.17.0.2"]
+    assert "dns" not in config(dns=["172.17.0.2"], args=["--dns=10.0.0.1"])
+    assert config({"dns": ["10.0.0.1"]}, dns=["172.17.0.2"])["dns"] == ["10.0.0.1"]
 
 
 @pytest.mark.parametrize("flag", ["-D", "--debug", "--log-level=info", "-l"])

@@ -1,0 +1,80 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Our own rules in this network namespace, as `iptables-save` shows and `iptables-restore` changes them.
+
+A rule is ours that has our comment; a chain is ours whose name begins with our prefix.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+COMMENT = ("-m", "comment", "--comment", "mesos.dind.bridged_net")
+OWN_CHAINS = "MESOS-DIND-"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a table, in the words of `iptables`. Their order says nothing: `iptables-save` has one of its own."""
+
+    table: str
+    words: tuple[str, ...] = field(compare=False)
+    meaning: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "meaning", frozenset(self.words))
+
+    def __str__(self) -> str:
+        return f"-t {self.table} {' '.join(self.words)}"
+
+    @property
+    def chain(self) -> str:
+        return self.words[1]
+
+    @property
+    def is_in_own_chain(self) -> bool:
+        return self.chain.startswith(OWN_CHAINS)
+
+
+def read(runner: Runner) -> tuple[Rule, ...]:
+    """Our rules, in their order; one fork."""
+    return tuple(parse(runner.run("iptables-save").stdout))
+
+
+def parse(saved: str) -> Iterator[Rule]:
+    table = ""
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith("-A ") and COMMENT[-1] in line:
+            yield Rule(table, tuple(shlex.split(line)))
+
+
+def change(runner: Runner, table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> None:
+    """Make ``wanted`` of the rules that are ``there`` in ``table``, in one transaction. Raises DindError."""
+    runner.run("iptables-restore", "--noflush", "--wait", stdin="\n".join(_transaction(table, there, wanted)) + "\n")
+
+
+def _transaction(table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> Iterator[str]:
+    before, after = _own_chains(there), _own_chains(wanted)
+    yield f"*{table}"
+    for chain in dict.fromkeys((*before, *after)):
+        yield f":{chain} - [0:0]"  # made, or emptied
+    for rule in there:
+        if not rule.is_in_own_chain and rule not in wanted:
+            yield " ".join(("-D", *rule.words[1:]))
+    for rule in wanted:
+        if rule.is_in_own_chain or rule not in there:
+            yield " ".join(rule.words)
+    for chain in before:
+        if chain not in after:
+            yield f"-X {chain}"
+    yield "COMMIT"
+
+
+def _own_chains(rules: Iterable[Rule]) -> list[str]:
+    return list(dict.fromkeys(rule.chain for rule in rules if rule.is_in_own_chain))
