@@ -240,8 +240,9 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "bip_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
     base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
     if desired.state == "absent":
-        return base | {"bip": "", "dns": []}
+        return base | {"bip": "", "dns": [], "dns_options": []}
     base |= {"bip": bip(desired, state), "dns": dns(desired, state)}
+    base |= {"dns_options": list(state.resolver.options) if state.resolver else []}
     if mode == DEFAULT:
         pools = inner.pools(state.network, desired.bridge)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}

@@ -206,6 +206,7 @@ YIELDING = {
     "cgroup-parent": ("--cgroup-parent",),
     "ip-masq": ("--ip-masq",),
     "dns": ("--dns",),
+    "dns-opts": ("--dns-opt",),
 }
 
 
@@ -246,6 +247,7 @@ def daemon_config(
         "cgroup-parent": params["cgroup_parent"] or None,
         "ip-masq": None if params["masquerade"] else False,
         "dns": params["dns"] or None,
+        "dns-opts": params["dns_options"] or None,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
     return {**config, **wanted, **user_config, **({"features": features} if features else {})}

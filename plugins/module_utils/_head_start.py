@@ -103,6 +103,7 @@ class _HeadStart:
             "address_pools": network["address_pools"],
             "masquerade": network["masquerade"],
             "dns": network["dns"],
+            "dns_options": network["dns_options"],
             "mtu": network["mtu"],
         }
         self._do("engine", engine, containerd)

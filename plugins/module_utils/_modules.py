@@ -63,6 +63,7 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "address_pools": {"type": "list", "elements": "dict", "default": []},
         "masquerade": {"type": "bool", "default": True},
         "dns": {"type": "list", "elements": "str", "default": []},
+        "dns_options": {"type": "list", "elements": "str", "default": []},
         "mtu": {"type": "int"},
         "cgroup_parent": {"type": "str", "default": ""},
         "args": {"type": "list", "elements": "str", "default": []},

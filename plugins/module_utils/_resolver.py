@@ -15,37 +15,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS = "127.0.0.11"  # moby, daemon/libnetwork: resolverIPSandbox
+DOCKERS_OWN = "ndots:0"
+DEFAULT_OPTION = "timeout:5"  # resolv.conf(5); to say nothing would mean to have the file read
 # Of a socket that waits for anybody (include/net/tcp_states.h: TCP_LISTEN; unconnected UDP is TCP_CLOSE).
 LISTENING, UNCONNECTED = "0A", "07"
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """The ports on which it listens at ADDRESS."""
+    """The ports on which it listens at ADDRESS, and resolv.conf's options for who asks it by another engine."""
 
     udp: int
     tcp: int
+    options: tuple[str, ...] = ()
 
 
 def find(resolv_conf: Path, proc: Path) -> Resolver | None:
     """The outer engine's resolver, where it is this machine's and can't be told to others as it is."""
     try:
-        servers = list(nameservers(resolv_conf.read_text()))
+        text = resolv_conf.read_text()
     except FileNotFoundError:
         return None
+    servers = [word for words in directives(text, "nameserver") for word in words[:1]]
     if ADDRESS not in servers or not all(map(_is_loopback, servers)):
         return None
     udp = port((proc / "net/udp").read_text(), UNCONNECTED)
     tcp = port((proc / "net/tcp").read_text(), LISTENING)
-    return Resolver(udp, tcp) if udp and tcp else None
+    return Resolver(udp, tcp, options(text)) if udp and tcp else None
 
 
-def nameservers(text: str) -> Iterator[str]:
-    """The addresses that a resolv.conf(5) names."""
+def directives(text: str, name: str) -> Iterator[list[str]]:
+    """The words after ``name``, for each line of a resolv.conf(5) that begins with it."""
     for line in text.splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            yield words[1]
+        first, *words = line.split() or [""]
+        if first == name:
+            yield words
+
+
+def options(text: str) -> tuple[str, ...]:
+    """What an inner engine is to be told for options instead of reading them in ``text``; none if it may read them.
+
+    The outer engine writes `ndots:0` there for its own resolver's sake. An inner one that reads it takes it for a
+    person's wish and doesn't forward names without a dot (moby, daemon/libnetwork: Resolver.ServeDNS, NdotsSet).
+    """
+    found = [word for words in directives(text, "options") for word in words]
+    if DOCKERS_OWN not in found:
+        return ()
+    return tuple(word for word in found if word != DOCKERS_OWN) or (DEFAULT_OPTION,)
 
 
 def _is_loopback(address: str) -> bool:

@@ -197,6 +197,15 @@ dns:
   type: list
   elements: str
   sample: [172.18.0.1]
+dns_options:
+  description:
+    - C(dockerd --dns-opt). This machine's options but for C(ndots:0), which is the outer engine's own and would have
+      the inner one keep names without a dot from its user-defined networks. Empty where the engine may read them
+      itself.
+  returned: success
+  type: list
+  elements: str
+  sample: ["timeout:5"]
 mtu:
   description: MTU for the bridge and for inner containers.
   returned: success

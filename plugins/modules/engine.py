@@ -49,6 +49,12 @@ options:
     type: list
     elements: str
     default: []
+  dns_options:
+    description: The resolver options of inner containers, as M(mesos.dind.bridged_net) returns them. Empty leaves them
+      to the engine, which has this machine's.
+    type: list
+    elements: str
+    default: []
   mtu:
     description: The MTU of inner containers. The engine's own default where it is not given.
     type: int

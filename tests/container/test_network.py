@@ -129,3 +129,56 @@ def test_auto_is_refused_with_the_numbers_where_the_layout_cannot_give_it(user_n
     (line,) = agent.logs().splitlines()
     for number in ("DOCKER_NETWORK_OFFSET='auto'", "18", "5", str(subnet)):
         assert number in line
+
+
+def nameservers(resolv_conf: str) -> list[str]:
+    return [line.split()[1] for line in resolv_conf.splitlines() if line.startswith("nameserver")]
+
+
+def test_inner_containers_resolve_the_names_of_a_user_defined_network(
+    user_network: Network, start: Start, task_archive: bytes
+) -> None:
+    """Of every kind of inner network, and in every life: the outer resolver has other ports in each."""
+    agents = {
+        alias: start(
+            env={"DOCKER_NETWORK_OFFSET": offset},
+            network=user_network.name,
+            networking_config={user_network.name: EndpointConfig("1.45", aliases=[alias])},
+        )
+        for alias, offset in (("plain", ""), ("bridged", "auto"))
+    }
+    for agent in agents.values():
+        agent.await_boot().load(task_archive)
+        agent.inner("network", "create", "own")
+        for network in ("bridge", "own", "host"):
+            agent.inner(
+                "run", "--detach", "--restart=always", "--network", network, "--name", f"on-{network}",
+                "mesos-dind-task", "sleep", "1000",
+            )  # fmt: skip
+        assert "changed=0" in agent.run("mesos-dind", "converge")
+
+    def each_finds_the_other() -> None:
+        for here, alias in ((agents["plain"], "bridged"), (agents["bridged"], "plain")):
+            there = agents[alias]
+            for name in (alias, str(there.container.name), f"{alias}.{user_network.name}"):
+                for network in ("bridge", "own", "host"):
+                    answer = here.inner("exec", f"on-{network}", "nslookup", name)
+                    assert f"Address: {there.address}\n" in f"{answer}\n", (alias, name, network)
+
+    each_finds_the_other()
+    for agent in agents.values():
+        agent.run("s6-svc", "-wR", "-r", "/etc/mesos-dind/services/dockerd")
+    each_finds_the_other()
+    for agent in agents.values():
+        agent.container.restart(timeout=20)
+    for agent in agents.values():
+        agent.await_line("stand-in agent: running")
+    each_finds_the_other()
+
+
+def test_where_the_outer_resolver_is_reached_as_it_is_inner_containers_have_it(pair: Pair) -> None:
+    for agent in pair:
+        inner = agent.inner("exec", "two", "cat", "/etc/resolv.conf")
+        assert nameservers(inner) == nameservers(agent.read("/etc/resolv.conf")) != []
+        assert "dns" not in json.loads(agent.read("/run/mesos-dind/daemon.json"))
+        assert "MESOS-DIND" not in agent.run("iptables-save")

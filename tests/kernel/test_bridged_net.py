@@ -50,7 +50,11 @@ class Agent:
 
     @property
     def roots(self) -> _bridged_net.Roots:
-        return _bridged_net.Roots(record=self.record)
+        return _bridged_net.Roots(record=self.record, resolv_conf=self.resolv_conf)
+
+    @property
+    def resolv_conf(self) -> Path:
+        return self.record.with_name("resolv.conf")
 
     def converge(self, check: bool = False, **params: Any) -> Outcome:
         """The module's core in the namespace, with a time-out that is short for this bench."""
@@ -215,6 +219,8 @@ def test_the_result_says_what_the_engine_needs(bench):
         "gateway": GATEWAY,
         "gateway_v6": "",
         "address_pools": [],
+        "dns": [],
+        "dns_options": [],
         "mtu": 1500,
         "mac": mac,
         "mode": "bridge",
@@ -818,3 +824,216 @@ def test_the_module_by_ansible(bench):
     assert done["fixed_cidr"] == again["fixed_cidr"] == "172.17.2.0/24"
     assert said.count('"kind": "bridge"') == 2  # once in each diff
     assert agent.snapshot() == before
+
+
+# Names
+
+RESOLVER_ADDRESS = "127.0.0.11"
+
+
+class OuterResolver:
+    """Sockets where an outer Docker engine has its resolver's, and a resolv.conf that names it."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        agent.resolv_conf.write_text(f"nameserver {RESOLVER_ADDRESS}\noptions ndots:0\n")
+        self.listen()
+
+    def listen(self) -> None:
+        self.udp = bound(self.agent.namespace, socket.SOCK_DGRAM, RESOLVER_ADDRESS)
+        self.tcp = bound(self.agent.namespace, socket.SOCK_STREAM, RESOLVER_ADDRESS)
+
+    def listen_elsewhere(self) -> None:
+        """As after a restart of the outer engine."""
+        old = self.udp, self.tcp
+        self.listen()
+        for gone in old:
+            gone.close()
+
+    def answers(self, client: Namespace, address: str) -> bool:
+        """Whether who asks ``address`` by UDP and by TCP has its answer from there, and the resolver's."""
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(LONG)
+            asking.connect((address, 53))
+            asking.send(b"?")
+            question, asker = self.udp.recvfrom(1)
+            self.udp.sendto(b"!", asker)
+            by_udp = (question, asking.recv(1)) == (b"?", b"!")
+        with client.socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
+            asking.settimeout(LONG)
+            asking.connect((address, 53))
+            talking, _ = self.tcp.accept()
+            with talking:
+                talking.sendall(b"!")
+                return by_udp and asking.recv(1) == b"!"
+
+
+def bound(where: Namespace, kind: int, address: str, port: int = 0) -> socket.socket:
+    made = where.socket(socket.AF_INET, kind)
+    made.settimeout(LONG)
+    made.bind((address, port))
+    if kind == socket.SOCK_STREAM:
+        made.listen()
+    return made
+
+
+def opened(agent: Agent) -> tuple[list[str], str]:
+    """Our rules, and whether the loopback may be routed to."""
+    saved = agent.namespace.run("iptables-save").stdout.splitlines()
+    rules = [line for line in saved if "mesos.dind" in line or "MESOS-DIND" in line]
+    return rules, agent.namespace.sysctl("ipv4/conf/all/route_localnet")
+
+
+UNTOUCHED: tuple[list[str], str] = ([], "0")
+MODES = {"bridge": {"offset": "0.0.1.0", "mode": "bridge"}, "default": {}}
+
+
+@pytest.fixture(params=MODES)
+def named(bench, request):
+    """An agent with an outer engine's resolver, and the parameters of a mode."""
+    agent = bench.agent("172.17.0.2/16")
+    return agent, OuterResolver(agent), MODES[request.param]
+
+
+@pytest.mark.parametrize("bridge_nf", ["0", "1"])
+def test_inner_containers_are_answered_by_the_outer_resolver(bench, named, bridge_nf):
+    agent, resolver, params = named
+    agent.namespace.sysctl("bridge/bridge-nf-call-iptables", bridge_nf)
+    facts = agent.converge(**params).facts
+    (nameserver,) = facts["dns"]
+    assert facts["dns_options"] == ["timeout:5"]
+    if params:
+        inner = bench.inner(agent, "172.17.1.2/16")
+    else:
+        bridge(agent.namespace, "docker0")
+        agent.namespace.ip(f"address add {facts['bip']} dev docker0")
+        inner = bench.inner(agent, "172.18.0.2/16", gateway=nameserver)
+    # dockerd's embedded resolver asks from the container's namespace, on a network of a user's own as well.
+    users_own = bench.cleanup.enter_context(namespace())
+    veth(agent.namespace, "br-0123456789ab", users_own, "eth0")
+    agent.namespace.ip("address add 172.30.0.1/16 dev br-0123456789ab")
+    users_own.ip("address add 172.30.0.2/16 dev eth0", "route add default via 172.30.0.1")
+    for client in (inner, users_own, agent.namespace):
+        assert resolver.answers(client, nameserver)
+    resolver.listen_elsewhere()
+    assert agent.converge(**params).actions == ["pass inner containers' questions on to 127.0.0.11"]
+    assert resolver.answers(inner, nameserver)
+
+
+def test_who_listens_at_port_53_still_serves_those_outside(bench):
+    agent = bench.agent("172.17.0.2/16")
+    OuterResolver(agent)
+    agent.converge(**MODES["bridge"])
+    with (
+        bound(agent.namespace, socket.SOCK_DGRAM, "172.17.0.2", 53) as server,
+        bench.host.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.sendto(b"?", ("172.17.0.2", 53))
+        assert server.recv(1) == b"?"
+
+
+def packet(destination_mac: str, source: str, destination: str, port: int) -> bytes:
+    """A frame with a UDP datagram of no data (RFC 791, RFC 768: no checksum)."""
+    udp = struct.pack("!HHHH", 9, port, 8, 0)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
+    head += socket.inet_aton(source) + socket.inet_aton(destination)
+    total = sum(struct.unpack("!10H", head))
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    mac = bytes.fromhex(destination_mac.replace(":", ""))
+    return mac + bytes.fromhex("020000000001") + b"\x08\x00" + head[:10] + struct.pack("!H", checksum) + head[12:] + udp
+
+
+def arrivals(bench: Bench, agent: Agent, mac: str) -> list[str]:
+    """Which packets from outside that touch the loopback reach a server in the agent."""
+    attempts = {
+        "to it": ("172.17.0.1", "127.0.0.1", 7001),
+        "as if from it": ("127.0.0.2", "172.17.0.2", 7002),
+        "an honest one": ("172.17.0.1", "172.17.0.2", 7003),
+    }
+    with ExitStack() as sockets:
+        servers = {
+            name: sockets.enter_context(bound(agent.namespace, socket.SOCK_DGRAM, to, port))
+            for name, (_, to, port) in attempts.items()
+        }
+        sender = sockets.enter_context(bench.host.socket(socket.AF_PACKET, socket.SOCK_RAW))
+        sender.bind(("outer", 0))
+        for source, to, port in attempts.values():
+            sender.send(packet(mac, source, to, port))
+        servers["an honest one"].recv(1)  # by then the others have come as well, or won't
+        for name in ("to it", "as if from it"):
+            servers[name].setblocking(False)
+        arrived = []
+        for name in ("to it", "as if from it"):
+            try:
+                servers[name].recv(1)
+                arrived.append(name)
+            except BlockingIOError:
+                pass
+        return arrived
+
+
+def test_nobody_outside_reaches_the_loopback(bench, named):
+    agent, _, params = named
+    for device in ("all", "eth0"):
+        agent.namespace.sysctl(f"ipv4/conf/{device}/rp_filter", "0")
+    mac = agent.converge(**params).facts["mac"]
+    assert arrivals(bench, agent, mac) == []
+    agent.namespace.run("iptables", "-t", "raw", "-F")
+    assert arrivals(bench, agent, mac) == ["to it", "as if from it"]
+
+
+def test_names_are_arranged_once_and_given_back(named):
+    agent, _, params = named
+    predicted = agent.converge(check=True, **params)
+    assert opened(agent) == UNTOUCHED
+    first = agent.converge(**params)
+    assert (predicted.actions, predicted.facts) == (first.actions, first.facts)
+    assert predicted.after["rules"] == first.after["rules"]
+    after = opened(agent)
+    again = agent.converge(**params)
+    assert again.actions == []
+    assert again.before == again.after == first.after
+    assert agent.runner_commands <= 3
+    assert opened(agent) == after
+    agent.converge(state="absent")
+    assert opened(agent) == UNTOUCHED
+    assert agent.converge(state="absent").actions == []
+
+
+def test_killed_while_names_are_arranged_both_ways_are_open(named):
+    agent, _, params = named
+    steps = agent.steps(**params)
+    agent.converge(**params)
+    after = opened(agent)
+    removal = agent.steps(state="absent")
+    agent.converge(state="absent")
+    for name, done in interruptions(steps):
+        agent.namespace.call(_do, done)
+        agent.converge(state="absent")
+        assert opened(agent) == UNTOUCHED, name
+        agent.namespace.call(_do, done)
+        agent.converge(**params)
+        assert opened(agent) == after, name
+        agent.converge(state="absent")
+    for name, done in interruptions(removal):
+        for goal, found in ((params, after), ({"state": "absent"}, UNTOUCHED)):
+            agent.converge(**params)
+            agent.namespace.call(_do, done)
+            agent.converge(**goal)
+            assert opened(agent) == found, name
+
+
+def test_a_move_that_fails_closes_the_loopback_again(bench):
+    agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
+    OuterResolver(agent)
+    with pytest.raises(DindError, match="did not answer"):
+        agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.3)
+    assert opened(agent) == UNTOUCHED
+
+
+def test_without_the_resolver_nothing_of_it_is_left(named):
+    agent, _, params = named
+    agent.converge(**params)
+    agent.resolv_conf.write_text("nameserver 10.0.0.53\n")
+    outcome = agent.converge(**params)
+    assert (opened(agent), outcome.facts["dns"]) == (UNTOUCHED, [])

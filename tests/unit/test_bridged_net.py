@@ -65,6 +65,7 @@ def arranged(state: State, desired: Desired = BRIDGED) -> State:
 # The law
 
 RESOLVER = Resolver(udp=40001, tcp=40002)
+TOLD = replace(RESOLVER, options=("timeout:5",))
 EARLIER = names.redirection(Resolver(udp=30001, tcp=30002), "172.17.0.2", ())
 ipv4 = st.builds(
     Address,
@@ -138,7 +139,7 @@ def states(draw):
     stale = draw(st.sampled_from([(), ("172.17.0.9/16",), ("172.17.0.2/16",)]))
     state = State("here", "eth0", "docker0", network, sysctls, remembered, engine_addresses=stale)
     left = draw(st.sampled_from([(), names.GUARD, (*names.GUARD, *EARLIER)]))
-    return replace(state, resolver=draw(st.sampled_from([None, RESOLVER])), rules=left)
+    return replace(state, resolver=draw(st.sampled_from([None, TOLD])), rules=left)
 
 
 @given(states(), st.sampled_from(["bridge", "auto"]), st.booleans())
@@ -195,7 +196,9 @@ def test_proxy_arp_done_leaves_nothing_to_do():
 @given(states(), st.sampled_from([Desired(), Desired(offset="0.0.1.0", mode="bridge")]))
 def test_names_done_leave_nothing_to_do(state, desired):
     after = arranged(state, desired)
-    assert facts(desired, after)["dns"] == names_of(desired, after)
+    found = facts(desired, after)
+    assert found["dns"] == ([found["bip"].partition("/")[0]] if state.resolver else [])
+    assert found["dns_options"] == (["timeout:5"] if state.resolver else [])
     guarded = set(names.GUARD) <= set(after.rules)
     if state.resolver:
         assert after.sysctls[names.ROUTE_LOCALNET] == "1"
@@ -203,10 +206,6 @@ def test_names_done_leave_nothing_to_do(state, desired):
         assert guarded or (state.sysctls[names.ROUTE_LOCALNET] == "1" and not state.rules)
     else:
         assert after.rules == ()
-
-
-def names_of(desired, state):
-    return [facts(desired, state)["bip"].partition("/")[0]] if state.resolver else []
 
 
 # Names
@@ -278,7 +277,9 @@ TCP = """\
 @pytest.mark.parametrize(
     ("resolv_conf", "udp", "found"),
     [
-        ("nameserver 127.0.0.11\noptions ndots:0\n", UDP, RESOLVER),
+        ("nameserver 127.0.0.11\noptions ndots:2\n", UDP, RESOLVER),
+        ("nameserver 127.0.0.11\noptions ndots:0\n", UDP, replace(RESOLVER, options=("timeout:5",))),
+        ("options a ndots:0 b\nnameserver 127.0.0.11", UDP, replace(RESOLVER, options=("a", "b"))),
         ("# ExtServers: [host(10.0.0.2)]\nsearch a.b\n\tnameserver\t127.0.0.11\nnameserver ::1", UDP, RESOLVER),
         ("nameserver 127.0.0.11\nnameserver 10.0.0.2\n", UDP, None),
         ("nameserver 127.0.0.53\n", UDP, None),

@@ -23,6 +23,7 @@ PARAMS = {
     "address_pools": [],
     "masquerade": True,
     "dns": [],
+    "dns_options": [],
     "mtu": 1400,
     "cgroup_parent": "",
     "args": [],
@@ -86,6 +87,8 @@ def test_the_nameservers_are_the_networks_unless_the_user_names_his_own() -> Non
     assert config(dns=["172.17.0.2"])["dns"] == ["172.17.0.2"]
     assert "dns" not in config(dns=["172.17.0.2"], args=["--dns=10.0.0.1"])
     assert config({"dns": ["10.0.0.1"]}, dns=["172.17.0.2"])["dns"] == ["10.0.0.1"]
+    assert config(dns_options=["timeout:5"])["dns-opts"] == ["timeout:5"]
+    assert "dns-opts" not in config(dns_options=["timeout:5"], args=["--dns-opt", "ndots:3"])
 
 
 @pytest.mark.parametrize("flag", ["-D", "--debug", "--log-level=info", "-l"])
