@@ -922,7 +922,7 @@ def test_inner_containers_are_answered_by_the_outer_resolver(bench, named, bridg
 
 def test_who_listens_at_port_53_still_serves_those_outside(bench):
     agent = bench.agent("172.17.0.2/16")
-    OuterResolver(agent)
+    resolver = OuterResolver(agent)
     agent.converge(**MODES["bridge"])
     with (
         bound(agent.namespace, socket.SOCK_DGRAM, "172.17.0.2", 53) as server,
@@ -930,6 +930,7 @@ def test_who_listens_at_port_53_still_serves_those_outside(bench):
     ):
         client.sendto(b"?", ("172.17.0.2", 53))
         assert server.recv(1) == b"?"
+    assert resolver.answers(agent.namespace, "172.17.0.2")
 
 
 def packet(destination_mac: str, source: str, destination: str, port: int) -> bytes:
@@ -1025,10 +1026,12 @@ def test_killed_while_names_are_arranged_both_ways_are_open(named):
 
 def test_a_move_that_fails_closes_the_loopback_again(bench):
     agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
-    OuterResolver(agent)
+    resolver = OuterResolver(agent)
     with pytest.raises(DindError, match="did not answer"):
         agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.3)
     assert opened(agent) == UNTOUCHED
+    agent.converge(offset="0.0.1.0", mode="bridge", verify=False)
+    assert resolver.answers(agent.namespace, "172.17.0.2")
 
 
 def test_without_the_resolver_nothing_of_it_is_left(named):
