@@ -156,6 +156,8 @@ def test_inner_containers_resolve_the_names_of_a_user_defined_network(
                 "mesos-dind-task", "sleep", "1000",
             )  # fmt: skip
         assert "changed=0" in agent.run("mesos-dind", "converge")
+        steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
+        assert [step["step"] for step in steps if step["ahead"]] == ["cgroups", "storage", "network", "engine"]
 
     def each_finds_the_other() -> None:
         for here, alias in ((agents["plain"], "bridged"), (agents["bridged"], "plain")):
