@@ -71,6 +71,8 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     _preflight.require_privileges()
     _preflight.require_size(settings, environ)
     _preflight.require_range(settings)
+    for warning in _preflight.warnings(settings):
+        sys.stderr.write(f"mesos-dind: {warning}\n")
     variables = {
         **settings.role_variables,
         "agent_program": program,

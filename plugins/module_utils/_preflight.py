@@ -95,3 +95,13 @@ def require_range(settings: Settings) -> None:
         _bridged_net.require_range(offset=wanted, size=settings.role_variables["network_size"])
     except _bridged_net.RangeError as error:
         raise SettingError("DOCKER_NETWORK_OFFSET", wanted, str(error)) from None
+
+
+def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list[str]:
+    """What boots, and yet will not do all that people expect; a line each."""
+    # The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst.
+    if settings.is_agent and (cgroups / "cgroup.controllers").exists():
+        return [
+            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11) runs no Docker task"
+        ]
+    return []
