@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jmespath
 import pytest
@@ -19,6 +20,13 @@ STANDIN = Path(__file__).parents[1] / "standin/mesos-agent"
 
 # Seconds. A boot takes two to four on two cores; this is only where a test gives up.
 BOOT_LIMIT = 90
+
+
+class Executed(NamedTuple):
+    """What a command in a container came to: its status, and stdout and stderr together."""
+
+    exit_code: int
+    output: bytes
 
 
 class Agent:
@@ -47,11 +55,23 @@ class Agent:
         self.await_line("handing over to")
         # The line is written just before the exec, the marker too: health asks for both the engine and the agent.
         while self.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code:
-            pass  # an exec in a container that has ended raises
+            pass  # an exec in a container that has ended fails the test
         return self
 
-    def exec(self, *argv: str) -> Any:
-        return self.container.exec_run(list(argv))
+    def exec(self, *argv: str) -> Executed:
+        """Run a command in the container, which must be running.
+
+        By the client, since the SDK's exec_run loses output now and then: https://github.com/docker/docker-py/issues/2042
+        """
+        done = subprocess.run(
+            ["docker", "exec", str(self.container.id), *argv],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode == 1 and done.stdout.startswith(b"Error response from daemon"):
+            pytest.fail(f"{argv}: {done.stdout.decode().strip()}:\n{self.logs()}")
+        return Executed(done.returncode, done.stdout)
 
     def run(self, *argv: str) -> str:
         """The output of a command in the container, which must succeed."""
