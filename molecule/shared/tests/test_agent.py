@@ -61,14 +61,16 @@ def test_the_engine_is_supervised(host: Host, service: str) -> None:
 def test_the_agent_has_the_environment_of_the_container_and_the_defaults(host: Host) -> None:
     given = environment(host, 1)
     assert given[b"MESOS_MASTER"] == b"zk://zookeeper.example:2181/mesos"
-    assert environment(host, agent_pid(host)) == given | {
+    defaults = {
         b"MESOS_CONTAINERIZERS": b"docker,mesos",
         b"MESOS_ISOLATION": b"cgroups/cpu,cgroups/mem,filesystem/linux,docker/runtime",
         b"MESOS_RECONFIGURATION_POLICY": b"additive",
+        b"MESOS_RESOURCES": b"disk:5120",
         b"MESOS_SYSTEMD_ENABLE_SUPPORT": b"false",
         b"MESOS_WORK_DIR": b"/var/lib/mesos-dind/agent",
         b"DOCKER_API_VERSION": b"1.44",
     }
+    assert environment(host, agent_pid(host)) == defaults | given
 
 
 def test_the_agent_is_healthy(host: Host) -> None:
