@@ -74,7 +74,7 @@ def port(table: str, state: str) -> int | None:
     address = f"{int.from_bytes(socket.inet_aton(ADDRESS), sys.byteorder):08X}"
     for line in table.splitlines()[1:]:
         local, _remote, found = line.split()[1:4]
-        host, _, number = local.partition(":")
+        host, _colon, number = local.partition(":")
         if (host, found) == (address, state):
             return int(number, 16)
     return None
