@@ -54,6 +54,22 @@ def network(text: str) -> IPNetwork:
         raise RangeError(f"{text!r} is not a network in CIDR notation") from None
 
 
+def networks(text: str) -> list[IPNetwork]:
+    """What ``text`` covers: an address, a network in CIDR notation (as a whole), or a span "first-last".
+
+    Raises RangeError.
+    """
+    first, dash, last = text.partition("-")
+    if not dash:
+        return [network(text).cidr]
+    from netaddr import AddrFormatError, IPRange
+
+    try:
+        return IPRange(first.strip(), last.strip()).cidrs()
+    except (AddrFormatError, ValueError):
+        raise RangeError(f"{text!r} is no span of addresses, from a first one to a last one") from None
+
+
 def meet(one: IPNetwork, other: IPNetwork) -> bool:
     """Whether the two networks have an address in common."""
     return one in other or other in one
@@ -84,6 +100,24 @@ def carve(
     if wanted == AUTO:
         return carving.auto()
     return carving.at(wanted, text=offset)
+
+
+def vacant(subnet: IPNetwork, size: int, taken: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
+    """The ranges of prefix length ``size`` that meet none of ``taken`` and that `carve` gives, lowest first.
+
+    To `carve` they are good with every own address and gateway that is in ``taken`` or in the subnet's first range.
+    Raises RangeError when ``size`` is no proper part of the subnet.
+    """
+    from netaddr import IPSet
+
+    prefix = _size(subnet, size, auto=False)
+    free = IPSet([subnet.cidr]) - IPSet([*(address for what, address in _ends(subnet)), *taken])
+    return (found for block in free.iter_cidrs() if block.prefixlen <= prefix for found in block.subnet(prefix))
+
+
+def _ends(subnet: IPNetwork) -> tuple[tuple[str, IPAddress], ...]:
+    """The addresses that no range may hold, whoever asks."""
+    return (("network address", subnet.network), ("broadcast address", subnet[-1]))
 
 
 def _size(subnet: IPNetwork, size: int | None, *, auto: bool) -> int:
@@ -145,8 +179,7 @@ class _Carving:
             return f"starts at {where}, outside the outer network"
         found = self._network(offset)
         for what, address in (
-            ("network address", self.subnet.network),
-            ("broadcast address", self.subnet[-1]),
+            *_ends(self.subnet),
             ("gateway", self.gateway),
             ("container's own address", self.host),
         ):

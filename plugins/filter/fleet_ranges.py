@@ -1,0 +1,184 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet_ranges
+short_description: Plan disjoint ranges of one network for the agents of many hosts
+version_added: 0.1.0
+description:
+  - Gives each of the hosts one range of the outer network or several, for the offset of M(mesos.dind.bridged_net), of
+    the role C(mesos.dind.network) (C(network_offset)) or of an agent's container (C(DOCKER_NETWORK_OFFSET)).
+  - Hosts are served in the order of the list, each by the lowest ranges that are nobody's. So a host that is added at
+    the end moves no other. One that is taken away or added before others moves those behind it, unless O(pinned) keeps
+    them, and so does another number of O(agents).
+  - The range that holds the network's own address, which is the first, and the one that holds the broadcast address,
+    the last, are given to nobody. What is refused, is so in one line with the numbers.
+positional: _input, network
+options:
+  _input:
+    description: The hosts' names, each once, as in an inventory's group.
+    type: list
+    elements: str
+    required: true
+  network:
+    description: The outer network, IPv4, in CIDR notation.
+    type: str
+    required: true
+  size:
+    description: Prefix length of each range.
+    type: int
+    default: 24
+  agents:
+    description:
+      - How many ranges a host gets, from 1 up. A number is for all hosts. A dictionary has numbers for the hosts that
+        it names, and the others get one.
+    type: raw
+    default: 1
+  reserved:
+    description:
+      - What no range may meet, as addresses (V(10.20.0.1)), networks in CIDR notation (V(10.20.8.0/21)) or spans
+        (V(10.20.4.10-10.20.5.99)). These must be the gateway, the hosts' own addresses and the pool of a DHCP server,
+        as far as they are not in the first range. The plan cannot know them.
+    type: list
+    elements: str
+    default: []
+  pinned:
+    description:
+      - Offsets that are given already, for each host an offset or a list of them, as dotted quads (V(0.0.3.0)) or as
+        integers. They are the host's first ranges, and it gets others only where O(agents) asks for more.
+      - The offsets of a host that is not in the list are given to nobody.
+    type: dict
+    default: {}
+requirements:
+  - netaddr (Python library, on the control host)
+seealso:
+  - module: mesos.dind.bridged_net
+author:
+  - The mesos.dind Authors (@mesos-dind)
+"""
+
+EXAMPLES = r"""
+# In group_vars of the group mesos_agents: with the hosts a1, a2 and a3, a2 has the offset 0.0.2.0.
+network_offset: "{{ (groups['mesos_agents'] | mesos.dind.fleet_ranges('10.20.0.0/16'))[inventory_hostname].offset }}"
+
+# One agent on each host but four on a1, in ranges of 16 addresses, away from the gateway and a DHCP server's pool.
+plan: >-
+  {{ groups['mesos_agents'] | mesos.dind.fleet_ranges(
+       '192.168.1.0/24', size=28, agents={'a1': 4}, reserved=['192.168.1.254', '192.168.1.100-192.168.1.149']) }}
+
+# a3 keeps what it had although a2 is gone.
+network_offset: >-
+  {{ (['a1', 'a3'] | mesos.dind.fleet_ranges('10.20.0.0/16', pinned={'a3': '0.0.3.0'}))[inventory_hostname].offset }}
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - For each host its first range, and in C(agents) all of them, that one included. Each has C(offset), a dotted quad
+      that counts from the network's own address; C(size), the prefix length; and C(cidr), the range itself.
+  type: dict
+  sample:
+    a1:
+      offset: 0.0.1.0
+      size: 24
+      cidr: 10.20.1.0/24
+      agents:
+        - offset: 0.0.1.0
+          size: 24
+          cidr: 10.20.1.0/24
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.mesos.dind.plugins.module_utils import _ranges
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.plugin_utils._fleet import Fleet, plan
+
+if TYPE_CHECKING:
+    from netaddr import IPNetwork
+
+
+def fleet_ranges(
+    hosts: Iterable[str],
+    network: str,
+    size: int | str = _ranges.DEFAULT_SIZE,
+    agents: int | str | Mapping[str, int | str] = 1,
+    reserved: Iterable[str] = (),
+    pinned: Mapping[str, object] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The filter; see DOCUMENTATION. Raises AnsibleFilterError."""
+    try:
+        fleet = _fleet(hosts, network, size, agents, reserved, {} if pinned is None else pinned)
+        return {host: _described(fleet.subnet, ranges) for host, ranges in plan(fleet).items()}
+    except DindError as error:
+        raise AnsibleFilterError(f"fleet_ranges: {error}") from None
+
+
+def _fleet(hosts: object, outer: object, size: object, agents: object, reserved: object, pinned: object) -> Fleet:
+    names = _texts("hosts", hosts)
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise DindError(f"hosts: {', '.join(twice)} named more than once, in a list of {len(names)}")
+    return Fleet(
+        subnet=_ranges.network(str(outer)),
+        size=_number("size", size),
+        agents=_agents(names, agents),
+        reserved=tuple(held for text in _texts("reserved", reserved) for held in _ranges.networks(text)),
+        pinned={str(host): _offsets(offsets) for host, offsets in _mapping("pinned", pinned).items()},
+    )
+
+
+def _agents(hosts: Iterable[str], agents: object) -> dict[str, int]:
+    if not isinstance(agents, Mapping):
+        return dict.fromkeys(hosts, _number("agents", agents))
+    found = dict.fromkeys(hosts, 1)
+    unknown = [str(host) for host in agents if host not in found]
+    if unknown:
+        raise DindError(f"agents: {', '.join(unknown)}: not among the hosts")
+    return found | {str(host): _number(f"agents of {host}", number) for host, number in agents.items()}
+
+
+def _offsets(offsets: object) -> tuple[str, ...]:
+    return (str(offsets),) if isinstance(offsets, str | int) else _texts("pinned", offsets)
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise DindError(f"{name}: {str(value)!r} is not a list")
+    return tuple(str(item) for item in value)
+
+
+def _mapping(name: str, value: object) -> Mapping[object, object]:
+    if not isinstance(value, Mapping):
+        raise DindError(f"{name}: {str(value)!r} is not a dictionary with host names as its keys")
+    return value
+
+
+def _number(name: str, value: object) -> int:
+    """Also of a text: ansible-core before 2.19 makes one of every template's result."""
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise DindError(f"{name}: {text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _described(subnet: IPNetwork, ranges: list[IPNetwork]) -> dict[str, Any]:
+    agents = [
+        {"offset": str(IPv4Address(found.first - subnet.first)), "size": found.prefixlen, "cidr": str(found.cidr)}
+        for found in ranges
+    ]
+    return {**agents[0], "agents": agents}
+
+
+class FilterModule:
+    """What Ansible asks for filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"fleet_ranges": fleet_ranges}
