@@ -69,8 +69,7 @@ plan: >-
        '192.168.1.0/24', size=28, agents={'a1': 4}, reserved=['192.168.1.254', '192.168.1.100-192.168.1.149']) }}
 
 # a3 keeps what it had although a2 is gone.
-network_offset: >-
-  {{ (['a1', 'a3'] | mesos.dind.fleet_ranges('10.20.0.0/16', pinned={'a3': '0.0.3.0'}))[inventory_hostname].offset }}
+plan_without_a2: "{{ ['a1', 'a3'] | mesos.dind.fleet_ranges('10.20.0.0/16', pinned={'a3': '0.0.3.0'}) }}"
 """
 
 RETURN = r"""

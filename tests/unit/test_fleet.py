@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -13,12 +14,13 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from netaddr import IPAddress, IPNetwork, IPRange, IPSet
 
-from ansible_collections.mesos.dind.plugins.filter.fleet_ranges import FilterModule
+from ansible_collections.mesos.dind.plugins.filter.fleet_ranges import DOCUMENTATION, FilterModule
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import carve
 
 ROOT = Path(__file__).parents[2]
@@ -158,7 +160,8 @@ def test_pins_are_had_as_they_are_or_refused_for_a_reason(fleet, data):
     network, size, hosts, agents, held, texts = fleet
     assume(hosts)
     span = 1 << (32 - size)
-    offsets = st.integers(0, 64).map(lambda index: index * span) | st.integers(0, (1 << 32) - 1)
+    aligned = st.integers(0, IPNetwork(network).size // span).map(lambda index: index * span)
+    offsets = aligned | aligned | st.integers(0, (1 << 32) - 1)
     names = data.draw(st.permutations([*hosts, "gone"]))[:3]
     pinned = {name: data.draw(st.lists(offsets, max_size=2)) for name in names}
     free = {found.first - IPNetwork(network).first for found in room(network, size, held)}
@@ -216,7 +219,7 @@ def plans(cases, **options):
         (["a1"], "10.20.0.0/16", {"reserved": ["10.20.0.0/17", "10.20.128.0-10.20.255.0"]}, ["room for 0"]),
         (["a1"], "10.20.0.0/16", {"pinned": ["0.0.1.0"]}, ["pinned", "dictionary"]),
         (["a1"], "10.20.0.0/16", {"pinned": {"a1": None}}, ["pinned", "'None'", "list"]),
-        (["a1"], "10.20.0.0/16", {"pinned": {"a1": "auto"}}, ["a1", '"auto"']),
+        (["a1"], "10.20.0.0/16", {"pinned": {"a1": "auto"}}, ["a1", '"auto" is no fixed offset']),
         (["a1"], "10.20.0.0/16", {"pinned": {"a1": "banana"}}, ["a1", "'banana'", "dotted quad"]),
         (["a1"], "10.20.0.0/16", {"pinned": {"a1": "0.0.1.7"}}, ["a1", "0.0.1.7", "256 addresses"]),
         (["a1"], "10.20.0.0/16", {"pinned": {"a1": 0}}, ["a1", "network address 10.20.0.0"]),
@@ -249,6 +252,15 @@ def test_without_netaddr_it_says_what_is_missing(monkeypatch):
 def test_numbers_may_be_texts_as_templates_give_them():
     given_as_text = fleet_ranges(iter(["a1", "a2"]), "10.20.0.0/16", size="28", agents="2")
     assert given_as_text == fleet_ranges(["a1", "a2"], "10.20.0.0/16", size=28, agents={"a1": 2, "a2": 2})
+
+
+def test_the_documentation_has_the_filters_own_arguments_and_defaults():
+    options = yaml.safe_load(DOCUMENTATION)["options"]
+    parameters = dict(inspect.signature(fleet_ranges).parameters)
+    assert list(options) == ["_input", *list(parameters)[1:]]
+    documented = {name: option.get("default") for name, option in options.items() if not option.get("required")}
+    ours = {name: parameters[name].default for name in documented}
+    assert {**ours, "reserved": list(ours["reserved"]), "pinned": ours["pinned"] or {}} == documented
 
 
 @pytest.fixture
