@@ -20,3 +20,11 @@ class DindError(Exception):
     def __str__(self) -> str:
         line = f"{self.step}: {self.cause}" if self.step else self.cause
         return f"{line}; {self.cure}" if self.cure else line
+
+
+class ParameterError(DindError):
+    """What is wrong is the value of ``parameter``, by the name that the module has for it."""
+
+    def __init__(self, parameter: str, cause: str, *, cure: str = "") -> None:
+        super().__init__(cause, cure=cure)
+        self.parameter = parameter

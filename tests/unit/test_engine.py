@@ -20,6 +20,7 @@ PARAMS = {
     "bip": "172.17.0.2/16",
     "fixed_cidr": "172.17.1.0/24",
     "default_gateway": "172.17.0.1",
+    "ipv6": {},
     "address_pools": [],
     "masquerade": True,
     "dns": [],
