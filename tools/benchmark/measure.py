@@ -258,8 +258,8 @@ def pass_series(name: str, measured: Mapping[str, Sequence[float]]) -> Iterator[
 def throughput(bench: Bench) -> list[Series]:
     """From a container in an agent in bridged mode to this machine, beside a container of the outer bridge itself.
 
-    What is sent lies in memory in both: read from the containers' own file systems, one is slower than the other
-    without any network. Downloads take turns one by one, since a busy machine is not the same a second later.
+    What is sent lies in memory in both, so that they differ in the network only. Downloads take turns one by one, since
+    a busy machine is not the same a second later.
     """
     blocks = DOWNLOAD // 1024**2
     serve = (
