@@ -178,7 +178,7 @@ def choose_uplink(desired: Desired, network: Network, record: Record | None) -> 
     if desired.uplink:
         if network.link(desired.uplink) is None:
             there = ", ".join(link.name for link in network.links if not link.is_loopback)
-            raise ParameterError("uplink", f"there is no network device {desired.uplink!r}, only {there or 'none'}")
+            raise ParameterError(f"there is no network device {desired.uplink!r}, only {there or 'none'}", "uplink")
         return desired.uplink
     if record:
         return record.uplink

@@ -93,7 +93,7 @@ class Desired:
         if not 0 < desired.verify_timeout <= 300:
             raise DindError(f"verify_timeout {desired.verify_timeout:g} is not between 0 and 300 seconds")
         if desired.ipv6_range and desired.state == "present" and not desired.is_bridged:
-            raise ParameterError("ipv6_range", "an IPv6 range is of use in bridged mode only, and there is no offset")
+            raise ParameterError("an IPv6 range is of use in bridged mode only, and there is no offset", "ipv6_range")
         return desired
 
     @property
@@ -363,14 +363,14 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
             )
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
-        raise ParameterError("mtu", f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs")
+        raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
 
 
 def bridge_mtu(desired: Desired, state: State) -> int:
     largest = state.uplink_link.mtu if state.uplink else ETHERNET_MTU
     mtu = desired.mtu or largest
     if mtu > largest:
-        raise ParameterError("mtu", f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}")
+        raise ParameterError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}", "mtu")
     return mtu
 
 

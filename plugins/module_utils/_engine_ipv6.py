@@ -34,7 +34,7 @@ def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str,
     major = major_version(runner.run("dockerd", "--version").stdout)
     fault = _fault(major, ipaddress.IPv6Network(fixed_cidr), ipaddress.IPv6Interface(bip).network)
     if fault:
-        raise ParameterError("ipv6_range", f"the inner engine, Docker {major}, {fault}")
+        raise ParameterError(f"the inner engine, Docker {major}, {fault}", "ipv6_range")
     keys: dict[str, Any] = {"ipv6": True, "fixed-cidr-v6": fixed_cidr}
     keys |= {"default-gateway-v6": gateway} if gateway else {}
     return keys | ({"bip6": bip} if major >= WITH_BIP6 else {})

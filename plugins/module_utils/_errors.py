@@ -25,6 +25,7 @@ class DindError(Exception):
 class ParameterError(DindError):
     """What is wrong is the value of ``parameter``, by the name that the module has for it."""
 
-    def __init__(self, parameter: str, cause: str, *, cure: str = "") -> None:
-        super().__init__(cause, cure=cure)
+    def __init__(self, cause: str, parameter: str) -> None:
+        super().__init__(cause)
+        self.args = (cause, parameter)  # what pickle calls it with
         self.parameter = parameter

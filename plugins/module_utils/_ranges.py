@@ -26,7 +26,7 @@ class RangeError(ParameterError):
     """A range that cannot be had; the line holds the numbers."""
 
     def __init__(self, cause: str, parameter: str = "offset") -> None:
-        super().__init__(parameter, cause)
+        super().__init__(cause, parameter)
 
 
 def parse_offset(text: str) -> int | Literal["auto"]:
