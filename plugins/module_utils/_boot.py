@@ -70,7 +70,7 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     _preflight.require_own_processes()
     _preflight.require_privileges()
     _preflight.require_size(settings, environ)
-    _preflight.require_range(settings)
+    _preflight.require_network(settings, environ)
     for warning in _preflight.warnings(settings):
         sys.stderr.write(f"mesos-dind: {warning}\n")
     variables = {

@@ -47,13 +47,13 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Survey,
     leaving,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-__all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
+__all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require"]
 
 SURVEY_SECONDS = 0.05
 SURVEYED_ADDRESSES = 1024
@@ -88,11 +88,14 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
     )
 
 
-def require_range(roots: Roots | None = None, **params: Any) -> None:
-    """Raises RangeError if bridged mode can't have its range here. Looks only; ``params`` are the module's."""
+def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
+    """Raises ParameterError for what can't be had here: a range, a device, an MTU. Looks only.
+
+    ``params`` are the module's, and the answer is what it would give in mode `bridge` where the mode is `auto`: to
+    find out whether the link carries foreign MAC addresses takes questions to the neighbours.
+    """
     desired = Desired.of(params)
-    state = inspect(desired, Runner(), roots or Roots())
-    carve(desired, state)
+    return facts(desired, inspect(desired, Runner(), roots or Roots()))
 
 
 @contextmanager
@@ -174,7 +177,8 @@ def choose_uplink(desired: Desired, network: Network, record: Record | None) -> 
     """
     if desired.uplink:
         if network.link(desired.uplink) is None:
-            raise DindError(f"there is no network device {desired.uplink!r}", cure="name the uplink that there is")
+            there = ", ".join(link.name for link in network.links if not link.is_loopback)
+            raise ParameterError(f"there is no network device {desired.uplink!r}, only {there or 'none'}", "uplink")
         return desired.uplink
     if record:
         return record.uplink
@@ -246,7 +250,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     if mode == DEFAULT:
         pools = inner.pools(state.network, desired.bridge)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
-    record, found = originals(state), carve(desired, state)
+    record, found = replace(originals(state), mode=mode), carve(desired, state)
     base |= {
         "fixed_cidr": str(found),
         "fixed_cidr_v6": carve_ipv6(desired, record),

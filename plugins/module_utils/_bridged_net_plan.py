@@ -32,7 +32,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     restore_lines,
     shape_lines,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
@@ -92,6 +92,8 @@ class Desired:
             raise DindError(f"mtu {desired.mtu} is not from 68 to 65535")
         if not 0 < desired.verify_timeout <= 300:
             raise DindError(f"verify_timeout {desired.verify_timeout:g} is not between 0 and 300 seconds")
+        if desired.ipv6_range and desired.state == "present" and not desired.is_bridged:
+            raise ParameterError("an IPv6 range is of use in bridged mode only, and there is no offset", "ipv6_range")
         return desired
 
     @property
@@ -169,7 +171,7 @@ def carve(desired: Desired, state: State) -> IPNetwork:
     record = originals(state)
     own = own_address(record)
     subnet, gateway = _ranges.network(own.cidr), gateway_of(record, 4)
-    peers = [_ranges.network(peer) for peer in desired.peers]
+    peers = [_ranges.network(peer, "peers") for peer in desired.peers]
     found = _ranges.carve(
         subnet, subnet.ip, desired.offset, desired.size, _ranges.network(gateway).ip if gateway else None, peers
     )
@@ -187,19 +189,23 @@ def carve_ipv6(desired: Desired, record: Record) -> str:
     """
     if not desired.ipv6_range:
         return ""
-    wanted = _ranges.network(desired.ipv6_range)
+    if record.mode == PROXY_ARP:
+        raise RangeError("with proxy ARP there is no IPv6 range: the kernel answers for single addresses", "ipv6_range")
+    wanted = _ranges.network(desired.ipv6_range, "ipv6_range")
     addresses = [_ranges.network(a.cidr) for a in record.addresses if a.family == 6 and not a.is_link_local]
     homes = [address for address in addresses if wanted.version == 6 and wanted in address]
     if not homes:
         known = ", ".join(str(address.cidr) for address in addresses) or "none"
-        raise RangeError(f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})")
+        raise RangeError(
+            f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})", "ipv6_range"
+        )
     if wanted.ip != wanted.network:
-        raise RangeError(f"the IPv6 range {wanted} has host bits set")
+        raise RangeError(f"the IPv6 range {wanted} has host bits set", "ipv6_range")
     gateway = gateway_of(record, 6)
     reserved = [address.ip for address in addresses] + ([_ranges.network(gateway).ip] if gateway else [])
     held = [str(address) for address in (*reserved, *(home.network for home in homes)) if address in wanted]
     if held and wanted not in [home.cidr for home in homes]:
-        raise RangeError(f"the IPv6 range {wanted} holds {held[0]}")
+        raise RangeError(f"the IPv6 range {wanted} holds {held[0]}", "ipv6_range")
     return str(wanted)
 
 
@@ -357,14 +363,14 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
             )
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
-        raise DindError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs")
+        raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
 
 
 def bridge_mtu(desired: Desired, state: State) -> int:
     largest = state.uplink_link.mtu if state.uplink else ETHERNET_MTU
     mtu = desired.mtu or largest
     if mtu > largest:
-        raise DindError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}")
+        raise ParameterError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}", "mtu")
     return mtu
 
 

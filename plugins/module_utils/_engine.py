@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _engine_ipv6, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.module_utils._services import Service
@@ -157,6 +157,7 @@ def desired_files(
 ) -> dict[str, dict[str, str]]:
     """The text of every file that each service is started with, by service and path.
 
+    ``params`` are the module's and, as "ipv6", what _engine_ipv6.of has made of them.
     Raises DindError where the user's daemon.json contradicts the roles.
     """
     level = "debug" if params["debug"] else "warn"
@@ -231,6 +232,7 @@ def daemon_config(
         "fixed-cidr": params["fixed_cidr"],
         "default-gateway": params["default_gateway"],
         "live-restore": True,
+        **params["ipv6"],
     }
     config = {key: value for key, value in owned.items() if value not in ("", None)}
     contradicted = [key for key, value in user_config.items() if key in owned and value != owned[key]]
@@ -299,6 +301,7 @@ def version(path: Path) -> dict[str, Any]:
 def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = SERVICES) -> _plan.Outcome:
     """The module ``mesos.dind.engine``; of ``services`` only, where containerd is to run before all is known that
     dockerd wants to know."""
+    params = {**params, "ipv6": _engine_ipv6.of(params, runner)}
     if params["supervisor"] == "systemd":
         # Not at the boot of a container, which need not load it.
         from ansible_collections.mesos.dind.plugins.module_utils import _engine_systemd

@@ -9,9 +9,16 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._filesystem import check_size
-from ansible_collections.mesos.dind.plugins.module_utils._settings import AGENTS, SettingError, Settings
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.module_utils._settings import (
+    AGENTS,
+    SettingError,
+    Settings,
+    of_role,
+    variable_of,
+)
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
@@ -83,18 +90,23 @@ def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
 
 
-def require_range(settings: Settings) -> None:
-    """Carve the range of bridged mode without changing anything. Raises SettingError where it does not fit."""
-    wanted = settings.role_variables["network_offset"]
-    if not wanted:
+def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Carve the range of bridged mode, and look for all else that the network must give, without changing anything.
+
+    Raises SettingError where it does not.
+    """
+    wanted = of_role("network", settings.role_variables)
+    if not any(wanted[name] for name in ("offset", "ipv6_range", "uplink", "mtu")):
         return
     # Imported here: only bridged mode needs netaddr, and its import is a tenth of the entry point's time.
-    from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net
+    from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _engine_ipv6
 
     try:
-        _bridged_net.require_range(offset=wanted, size=settings.role_variables["network_size"])
-    except _bridged_net.RangeError as error:
-        raise SettingError("DOCKER_NETWORK_OFFSET", wanted, str(error)) from None
+        network = _bridged_net.require(**wanted)
+        _engine_ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], Runner())
+    except ParameterError as error:
+        name = variable_of(f"network_{error.parameter}")
+        raise SettingError(name, environ.get(name, ""), str(error)) from None
 
 
 def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list[str]:

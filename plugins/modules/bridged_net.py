@@ -76,7 +76,8 @@ options:
         one.
       - An engine before Docker 28 takes every other IPv6 address than its own off the bridge, so give it the whole
         network. It makes container addresses of their MAC addresses then, which follow from their IPv4 addresses, and
-        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6).
+        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6), and are to be given a part.
+      - Refused without an O(offset), and with proxy ARP, where the kernel answers for single IPv6 addresses only.
     type: str
     default: ""
   mode:

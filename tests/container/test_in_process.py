@@ -93,6 +93,12 @@ def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
             "DOCKER_NETWORK_OFFSET": "0.0.10.0",
             "DOCKER_NETWORK_SIZE": "25",
             "MESOS_DIND_GATEWAY": "bridge",
+            "MESOS_DIND_NETWORK_MODE": "bridge",
+            "MESOS_DIND_PEERS": "172.17.250.0/24,10.255.0.0/16",
+            "MESOS_DIND_UPLINK": "eth0",
+            "MESOS_DIND_MTU": "1400",
+            "MESOS_DIND_VERIFY": "0",
+            "MESOS_DIND_VERIFY_TIMEOUT": "2.5",
         },
     ).await_boot()  # fmt: skip
     assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
