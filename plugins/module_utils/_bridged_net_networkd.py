@@ -1,0 +1,162 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Writing our files for systemd-networkd, and having it follow them without losing what it does not know of.
+
+When networkd is told to read its files again it takes every address and route off a link whose file is another one
+now, and gives it those of the new file; measured with systemd 252 on one machine: 5 ms without addresses, no ping out
+of 300 lost. What somebody added by hand is gone then, so it is given again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ansible_collections.mesos.dind.plugins.module_utils import _links, _networkd
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Folders
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    Record,
+    Restore,
+    State,
+    leaving,
+    move_lines,
+    restore_lines,
+    unleased,
+)
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Link, Network
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+# networkd soliciting routers in vain takes 12 s (RFC 4861: three times, 4 s apart); a lease less.
+SETTLE_SECONDS = 20.0
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class WriteFiles(Step[State]):
+    """``like`` is the original, whose owner and permissions ours get: it may hold secrets."""
+
+    folders: Folders
+    record: Record
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    like: Path | None
+
+    def __str__(self) -> str:
+        written = [path for path, text in self.after.items() if self.before.get(path) != text]
+        removed = [path for path in self.before if path not in self.after]
+        said = [("write", written), ("remove", removed)]
+        return " and ".join(f"{verb} {', '.join(paths)}" for verb, paths in said if paths)
+
+    def effect(self, state: State) -> State:
+        return replace(state, persistence=replace(state.persistence, files=dict(self.after), is_followed=False))
+
+    def do(self, runner: Runner) -> None:
+        self._change(self.before, self.after)
+
+    def undo(self, runner: Runner) -> None:
+        self._change(self.after, self.before)
+        Follow(self.folders, self.record, is_bridged=bool(self.before)).do(runner)
+
+    def _change(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        """The uplink's own file is written last and removed first."""
+        self.folders.marker.parent.mkdir(parents=True, exist_ok=True)
+        self.folders.marker.touch()
+        for path in reversed(before):
+            if path not in after:
+                Path(path).unlink(missing_ok=True)
+        for path, text in after.items():
+            if not Path(path).exists() or Path(path).read_text() != text:
+                self._write(Path(path), text)
+
+    def _write(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.new")
+        with unfinished.open("w") as file:
+            file.write(text)
+            if self.like:
+                original = self.like.stat()
+                os.fchown(file.fileno(), original.st_uid, original.st_gid)
+                os.fchmod(file.fileno(), original.st_mode & 0o777)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+
+
+@dataclass(frozen=True)
+class Follow(Step[State]):
+    """Have networkd follow its files, and wait until the addresses are where they belong."""
+
+    folders: Folders
+    record: Record
+    is_bridged: bool
+
+    @property
+    def device(self) -> str:
+        return self.record.bridge if self.is_bridged else self.record.uplink
+
+    def __str__(self) -> str:
+        return f"have systemd-networkd arrange {self.device}"
+
+    def effect(self, state: State) -> State:
+        return replace(state, persistence=replace(state.persistence, is_followed=True))
+
+    def do(self, runner: Runner) -> None:
+        runner.run("networkctl", "reload")
+        if self.is_bridged:
+            # systemd 252 takes up a bridge that is there already only when the kernel speaks of it again, and would
+            # wait for that with the uplink. This changes nothing, but the kernel speaks.
+            _links.change(runner, [f"link set dev {self.record.bridge} group default"])
+        network = self._settled(runner)
+        if self.is_bridged:
+            _links.change(runner, move_lines(unleased(self.record), network))
+        self.folders.marker.unlink(missing_ok=True)
+
+    def _settled(self, runner: Runner) -> Network:
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            network = _links.read(runner)
+            links = [network.link(name) for name in (self.record.uplink, self.record.bridge)]
+            setups = {link.name: _networkd.setup(self.folders.run, link.index) for link in links if link}
+            if self._is_settled(network, setups):
+                return network
+            if time.monotonic() > end:
+                said = ", ".join(f"{name} {setup.state or 'unknown'}" for name, setup in setups.items())
+                raise DindError(
+                    f"systemd-networkd did not arrange {self.device} within {SETTLE_SECONDS:g} s (it says: {said})",
+                    cure="`journalctl -u systemd-networkd` tells why",
+                )
+            time.sleep(LOOK_SECONDS)  # it tells nobody but D-Bus, and writes what we read
+
+    def _is_settled(self, network: Network, setups: Mapping[str, _networkd.Setup]) -> bool:
+        """That it is done, or that all addresses are back before it is sure that no router answers.
+
+        Its note on a link changes after it has taken the addresses away (systemd, networkd-link.c:
+        link_reconfigure_impl), so none of those is mistaken for one that is back.
+        """
+        link, setup = network.link(self.device), setups.get(self.device)
+        ours = {self.folders.network(name) for name in setups}
+        if link is None or setup is None or not setup.is_managed:
+            return False
+        if any((found.network_file in ours) != self.is_bridged for found in self._asked(setups)):
+            return False
+        return setup.state == "configured" or _has_all(link, self.record)
+
+    def _asked(self, setups: Mapping[str, _networkd.Setup]) -> list[_networkd.Setup]:
+        return [*setups.values()] if self.is_bridged else [setups[self.record.uplink]]
+
+
+def _has_all(link: Link, record: Record) -> bool:
+    return {*leaving(link)} >= {address for address in record.addresses if not address.is_link_local}
+
+
+@dataclass(frozen=True)
+class GiveBack(Restore):
+    """What networkd did not give back itself: the lines are found when it is done, and leases are left to it."""
+
+    def do(self, runner: Runner) -> None:
+        _links.change(runner, restore_lines(unleased(self.record), _links.read(runner)))
