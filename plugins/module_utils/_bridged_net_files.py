@@ -29,15 +29,15 @@ REMEMBERED_IAID = re.compile(r"^# The uplink had its lease with this one\.\nIAID
 
 # Sections and settings of systemd.network(5) that are about addresses and so follow them to the bridge. All others
 # are the device's: they would be wrong on a bridge, or refer to devices that are stacked on the uplink.
-ADDRESS_SECTIONS = frozenset(
-    "Address DHCP DHCPPrefixDelegation DHCPServer DHCPServerStaticLease DHCPv4 DHCPv6 DHCPv6PrefixDelegation"
-    " IPv6AcceptRA IPv6AddressLabel IPv6PREF64Prefix IPv6Prefix IPv6PrefixDelegation IPv6RoutePrefix IPv6SendRA"
-    " Neighbor NextHop Route RoutingPolicyRule".split()
-)
-DEVICE_SETTINGS = frozenset(
-    "BatmanAdvanced Bond Bridge IPoIB IPVLAN IPVTAP MACVLAN MACVTAP MACsec PrimarySlave ActiveSlave Tunnel VLAN VRF"
-    " VXLAN Xfrm".split()
-)
+ADDRESS_SECTIONS = frozenset({
+    "Address", "DHCP", "DHCPPrefixDelegation", "DHCPServer", "DHCPServerStaticLease", "DHCPv4", "DHCPv6",
+    "DHCPv6PrefixDelegation", "IPv6AcceptRA", "IPv6AddressLabel", "IPv6PREF64Prefix", "IPv6Prefix",
+    "IPv6PrefixDelegation", "IPv6RoutePrefix", "IPv6SendRA", "Neighbor", "NextHop", "Route", "RoutingPolicyRule",
+})  # fmt: skip
+DEVICE_SETTINGS = frozenset({
+    "ActiveSlave", "BatmanAdvanced", "Bond", "Bridge", "IPVLAN", "IPVTAP", "IPoIB", "MACVLAN", "MACVTAP", "MACsec",
+    "PrimarySlave", "Tunnel", "VLAN", "VRF", "VXLAN", "Xfrm",
+})  # fmt: skip
 # Of [Link], what is about when the machine counts as online.
 ONLINE_SETTINGS = frozenset({"RequiredForOnline", "RequiredFamilyForOnline"})
 YES = frozenset({"1", "yes", "true", "on", "y", "t"})
@@ -100,9 +100,7 @@ class Folders:
     @property
     def all(self) -> tuple[Path, ...]:
         """By precedence (systemd.network(5))."""
-        return tuple(
-            root / FOLDER for root in (self.etc, self.run, self.usr / "local/lib", self.usr / "lib")
-        )
+        return tuple(root / FOLDER for root in (self.etc, self.run, self.usr / "local/lib", self.usr / "lib"))
 
     def network(self, device: str) -> str:
         return str(self.own / f"{PREFIX}{device}.network")
@@ -170,9 +168,8 @@ class Bridging:
 
 
 def wanted(bridging: Bridging, persistence: Persistence, folders: Folders) -> dict[str, str]:
-    """Our files by path, in the order in which they can be written.
+    """Our files by path.
 
-    The uplink's comes last: without it the uplink is what it was, whatever else of ours is there.
     Raises DindError where networkd would not take ours.
     """
     original = persistence.original
@@ -202,8 +199,6 @@ def _netdev(bridging: Bridging) -> list[str]:
         f"Name={bridging.bridge}",
         "Kind=bridge",
         f"MACAddress={bridging.mac}",
-        "# A bridge follows the smallest MTU of its ports until one is set that differs (net/bridge/br_if.c).",
-        f"MTUBytes={bridging.mtu - 1}",
         "",
         "[Bridge]",
         "STP=no",
@@ -225,6 +220,7 @@ def _uplink(bridging: Bridging, original: Original) -> Iterator[str]:
 
 
 def _bridge(bridging: Bridging, original: Original, iaid: int | None) -> Iterator[str]:
+    # Not in the .netdev: a bridge follows the smallest MTU of its ports until one is set that differs (br_if.c).
     yield from ("[Match]", f"Name={bridging.bridge}", "", "[Link]", f"MTUBytes={bridging.mtu}")
     for section in original.sections:
         if section.name == "Link":

@@ -27,13 +27,16 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     unleased,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._links import Link, Network
+from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 # networkd soliciting routers in vain takes 12 s (RFC 4861: three times, 4 s apart); a lease less.
 SETTLE_SECONDS = 20.0
+# For what is given back by hand if need be.
+UNDO_SECONDS = 8.0
 LOOK_SECONDS = 0.1
+DONE = "configured"
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,19 @@ class WriteFiles(Step[State]):
 
     def undo(self, runner: Runner) -> None:
         self._change(self.after, self.before)
-        Follow(self.folders, self.record, is_bridged=bool(self.before)).do(runner)
+        Follow(self.folders, self.record, is_bridged=bool(self.before), seconds=UNDO_SECONDS).do(runner)
 
     def _change(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-        """The uplink's own file is written last and removed first."""
+        """The uplink's own file is removed first and written last: without it the uplink is what it was, whatever
+        else of ours a reboot finds."""
+        uplinks = self.folders.network(self.record.uplink)
         self.folders.marker.parent.mkdir(parents=True, exist_ok=True)
         self.folders.marker.touch()
-        for path in reversed(before):
-            if path not in after:
-                Path(path).unlink(missing_ok=True)
-        for path, text in after.items():
-            if not Path(path).exists() or Path(path).read_text() != text:
-                self._write(Path(path), text)
+        for path in sorted(before.keys() - after.keys(), key=lambda path: path != uplinks):
+            Path(path).unlink(missing_ok=True)
+        for path in sorted(after, key=lambda path: path == uplinks):
+            if not Path(path).exists() or Path(path).read_text() != after[path]:
+                self._write(Path(path), after[path])
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +98,7 @@ class Follow(Step[State]):
     folders: Folders
     record: Record
     is_bridged: bool
+    seconds: float = SETTLE_SECONDS
 
     @property
     def device(self) -> str:
@@ -108,50 +113,58 @@ class Follow(Step[State]):
     def do(self, runner: Runner) -> None:
         runner.run("networkctl", "reload")
         if self.is_bridged:
-            # systemd 252 takes up a bridge that is there already only when the kernel speaks of it again, and would
-            # wait for that with the uplink. This changes nothing, but the kernel speaks.
-            _links.change(runner, [f"link set dev {self.record.bridge} group default"])
+            self._introduce(runner)
         network = self._settled(runner)
         if self.is_bridged:
             _links.change(runner, move_lines(unleased(self.record), network))
         self.folders.marker.unlink(missing_ok=True)
 
+    def _introduce(self, runner: Runner) -> None:
+        """Have networkd take up the bridge that is there already, for which it would wait with the uplink.
+
+        systemd 252 does so when the kernel speaks of the bridge again, so it is set to what it is. systemd 257 has
+        failed by then ("Failed to create netdev: File exists"), but knows the bridge when it reads that file again,
+        for which its time stamp must differ. Measured with both; the second reading changes no address.
+        """
+        _links.change(runner, [f"link set dev {self.record.bridge} group default"])
+        os.utime(self.folders.netdev(self.record.bridge))
+        runner.run("networkctl", "reload")
+
     def _settled(self, runner: Runner) -> Network:
-        end = time.monotonic() + SETTLE_SECONDS
+        """What there is once the addresses are where they belong. What networkd still has to do with a port by then is
+        waited for as well, but is no reason to give up."""
+        end = time.monotonic() + self.seconds
         while True:
             network = _links.read(runner)
             links = [network.link(name) for name in (self.record.uplink, self.record.bridge)]
             setups = {link.name: _networkd.setup(self.folders.run, link.index) for link in links if link}
-            if self._is_settled(network, setups):
+            is_arranged = self._is_arranged(network, setups)
+            is_late = time.monotonic() > end
+            if is_arranged and (is_late or not self.is_bridged or setups[self.record.uplink].state == DONE):
                 return network
-            if time.monotonic() > end:
+            if is_late:
                 said = ", ".join(f"{name} {setup.state or 'unknown'}" for name, setup in setups.items())
                 raise DindError(
-                    f"systemd-networkd did not arrange {self.device} within {SETTLE_SECONDS:g} s (it says: {said})",
+                    f"systemd-networkd did not arrange {self.device} within {self.seconds:g} s (it says: {said})",
                     cure="`journalctl -u systemd-networkd` tells why",
                 )
             time.sleep(LOOK_SECONDS)  # it tells nobody but D-Bus, and writes what we read
 
-    def _is_settled(self, network: Network, setups: Mapping[str, _networkd.Setup]) -> bool:
-        """That it is done, or that all addresses are back before it is sure that no router answers.
+    def _is_arranged(self, network: Network, setups: Mapping[str, _networkd.Setup]) -> bool:
+        """That networkd has the right files, and is done or has all addresses back: to find out that no router answers
+        takes it long.
 
         Its note on a link changes after it has taken the addresses away (systemd, networkd-link.c:
         link_reconfigure_impl), so none of those is mistaken for one that is back.
         """
         link, setup = network.link(self.device), setups.get(self.device)
+        asked = setups if self.is_bridged else {self.record.uplink: setups[self.record.uplink]}
         ours = {self.folders.network(name) for name in setups}
         if link is None or setup is None or not setup.is_managed:
             return False
-        if any((found.network_file in ours) != self.is_bridged for found in self._asked(setups)):
+        if any((found.network_file in ours) != self.is_bridged for found in asked.values()):
             return False
-        return setup.state == "configured" or _has_all(link, self.record)
-
-    def _asked(self, setups: Mapping[str, _networkd.Setup]) -> list[_networkd.Setup]:
-        return [*setups.values()] if self.is_bridged else [setups[self.record.uplink]]
-
-
-def _has_all(link: Link, record: Record) -> bool:
-    return {*leaving(link)} >= {address for address in record.addresses if not address.is_link_local}
+        return setup.state == DONE or {*leaving(link)} >= {a for a in self.record.addresses if not a.is_link_local}
 
 
 @dataclass(frozen=True)

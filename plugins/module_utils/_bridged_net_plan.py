@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles

@@ -89,7 +89,7 @@ class State:
     engine_addresses: tuple[str, ...] = ()  # of the bridge, in dockerd's own record
     rules: tuple[Rule, ...] = ()  # ours
     resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
-    persistence: Persistence = Persistence()
+    persistence: Persistence = dataclasses.field(default_factory=Persistence)
 
     @property
     def uplink_link(self) -> Link:
