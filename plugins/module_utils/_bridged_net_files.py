@@ -69,7 +69,8 @@ class Persistence:
     """How the machine's own network configuration stands to the uplink.
 
     ``manager`` is networkd or empty, ``found`` what was found, for people. ``files`` are ours, by path, and
-    ``is_followed`` says that networkd has read them as they are, or has none of ours where there are none.
+    ``is_followed`` says that networkd has read them as they are, or has none of ours where there are none, and
+    ``is_used`` that the uplink's is in use.
     """
 
     manager: str = ""
@@ -77,6 +78,7 @@ class Persistence:
     original: Original | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     is_followed: bool = True
+    is_used: bool = False
     iaid: int | None = None
 
 
@@ -87,7 +89,7 @@ class Folders:
     etc: Path
     run: Path
     usr: Path
-    marker: Path  # there from before files are changed until networkd has read them
+    marker: Path  # there from before files are changed until networkd has read them; names the original
 
     @property
     def own(self) -> Path:
@@ -126,18 +128,19 @@ def read(folders: Folders, uplink: str, indices: Sequence[int]) -> Persistence:
     """``indices`` are those of the uplink and, where there is one, of the bridge."""
     files = own_files(folders)
     setup = _networkd.setup(folders.run, indices[0])
-    stated = next(filter(None, map(MADE_OF_PATTERN.search, files.values())), None)
     is_ours = Path(setup.network_file).name.startswith(PREFIX)
-    path = Path(stated[2]) if stated else None if is_ours else Path(setup.network_file) if setup.network_file else None
+    path = _stated_original(files, folders.marker) or ("" if is_ours else setup.network_file)
     names = [Path(_networkd.setup(folders.run, index).network_file) for index in indices]
     followed = all(str(name) in files for name in names) and len(names) > 1 if files else not is_ours
     remembered = next(filter(None, map(REMEMBERED_IAID.search, files.values())), None)
     return Persistence(
-        manager=NETWORKD if setup.is_managed else "",
+        # A link that has just left its bridge is unknown to networkd for a moment.
+        manager=NETWORKD if setup.is_managed or folders.marker.exists() else "",
         found=_found(folders.run, indices[0], setup),
-        original=_original(path, folders),
+        original=_original(Path(path), folders) if path else None,
         files=files,
         is_followed=followed and not folders.marker.exists(),
+        is_used=is_ours,
         iaid=int(remembered[1]) if remembered else _networkd.leased_iaid(folders.run, indices[0]),
     )
 
@@ -149,8 +152,15 @@ def _found(run: Path, index: int, setup: Setup) -> str:
     return ", ".join(found) or "neither systemd-networkd nor another known one runs here"
 
 
-def _original(path: Path | None, folders: Folders) -> Original | None:
-    if path is None or not path.is_file():
+def _stated_original(files: Mapping[str, str], marker: Path) -> str:
+    stated = next(filter(None, map(MADE_OF_PATTERN.search, files.values())), None)
+    if stated:
+        return stated[2]
+    return marker.read_text() if marker.exists() else ""
+
+
+def _original(path: Path, folders: Folders) -> Original | None:
+    if not path.is_file():
         return None
     parts = [path, *_networkd.drop_ins(path, folders.all)]
     return Original(str(path), "\n".join(part.read_text() for part in parts))

@@ -70,7 +70,7 @@ class WriteFiles(Step[State]):
         else of ours a reboot finds."""
         uplinks = self.folders.network(self.record.uplink)
         self.folders.marker.parent.mkdir(parents=True, exist_ok=True)
-        self.folders.marker.touch()
+        self.folders.marker.write_text(str(self.like or ""))
         for path in sorted(before.keys() - after.keys(), key=lambda path: path != uplinks):
             Path(path).unlink(missing_ok=True)
         for path in sorted(after, key=lambda path: path == uplinks):
@@ -111,13 +111,19 @@ class Follow(Step[State]):
         return replace(state, persistence=replace(state.persistence, is_followed=True))
 
     def do(self, runner: Runner) -> None:
+        is_news = self.is_bridged or self._follows_ours(runner)
         runner.run("networkctl", "reload")
         if self.is_bridged:
             self._introduce(runner)
-        network = self._settled(runner)
-        if self.is_bridged:
-            _links.change(runner, move_lines(unleased(self.record), network))
+        if is_news:  # else it would never give back what it has not taken
+            network = self._settled(runner)
+            _links.change(runner, move_lines(unleased(self.record), network) if self.is_bridged else ())
         self.folders.marker.unlink(missing_ok=True)
+
+    def _follows_ours(self, runner: Runner) -> bool:
+        link = _links.read(runner).link(self.record.uplink)
+        ours = self.folders.network(self.record.uplink)
+        return link is not None and _networkd.setup(self.folders.run, link.index).network_file == ours
 
     def _introduce(self, runner: Runner) -> None:
         """Have networkd take up the bridge that is there already, for which it would wait with the uplink.
@@ -126,6 +132,8 @@ class Follow(Step[State]):
         failed by then ("Failed to create netdev: File exists"), but knows the bridge when it reads that file again,
         for which its time stamp must differ. Measured with both; the second reading changes no address.
         """
+        if _links.read(runner).link(self.record.bridge) is None:
+            return
         _links.change(runner, [f"link set dev {self.record.bridge} group default"])
         os.utime(self.folders.netdev(self.record.bridge))
         runner.run("networkctl", "reload")
@@ -169,7 +177,18 @@ class Follow(Step[State]):
 
 @dataclass(frozen=True)
 class GiveBack(Restore):
-    """What networkd did not give back itself: the lines are found when it is done, and leases are left to it."""
+    """What networkd did not give back itself: the lines are found when it is done. Leases are left to it where it had
+    followed our files; where it had not, it does not know that they are gone."""
+
+    has_followed: bool = True
 
     def do(self, runner: Runner) -> None:
-        _links.change(runner, restore_lines(unleased(self.record), _links.read(runner)))
+        """Looked at again when a line fails: networkd begins anew with a port that leaves its bridge, meanwhile."""
+        record = unleased(self.record) if self.has_followed else self.record
+        end = time.monotonic() + UNDO_SECONDS
+        while lines := restore_lines(record, _links.read(runner)):
+            try:
+                _links.change(runner, lines)
+            except DindError:
+                if time.monotonic() > end:
+                    raise

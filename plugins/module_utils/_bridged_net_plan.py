@@ -334,8 +334,9 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
         like = Path(persistence.original.path)
         steps.append(WriteFiles(roots.folders, current, persistence.files, {}, like))
     steps.append(Follow(roots.folders, current, is_bridged=False))
-    steps += _question(desired, current, state.uplink)
-    steps.append(GiveBack(current, ()))
+    if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
+        steps += _question(desired, current, state.uplink)
+    steps.append(GiveBack(current, (), has_followed=persistence.is_used))
     return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
