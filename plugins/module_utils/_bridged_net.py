@@ -142,7 +142,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
 def _persistence(desired: Desired, network: Network, uplink: str, roots: Roots) -> Persistence:
     links = [link for link in map(network.link, (uplink, desired.bridge)) if link]
     is_ours = desired.persist != "none" or roots.folders.marker.exists() or files.own_files(roots.folders)
-    return files.read(roots.folders, uplink, [link.index for link in links]) if uplink and is_ours else Persistence()
+    return files.read(roots.folders, [link.index for link in links]) if uplink and is_ours else Persistence()
 
 
 def namespace_id(proc: Path) -> str:

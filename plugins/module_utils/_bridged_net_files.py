@@ -124,7 +124,7 @@ def uplink_of(files: Mapping[str, str]) -> str:
     return found[1] if found else ""
 
 
-def read(folders: Folders, uplink: str, indices: Sequence[int]) -> Persistence:
+def read(folders: Folders, indices: Sequence[int]) -> Persistence:
     """``indices`` are those of the uplink and, where there is one, of the bridge."""
     files = own_files(folders)
     setup = _networkd.setup(folders.run, indices[0])

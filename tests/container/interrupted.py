@@ -24,14 +24,19 @@ ROOTS = _bridged_net.Roots()
 ABSENT = {"state": "absent"}
 
 
-class NetworkdOnly(Step[Any]):
-    """networkd has been told, and whoever told it was killed before it could look."""
+@dataclasses.dataclass(frozen=True)
+class Unmarked(Step[Any]):
+    """networkd has followed, and whoever told it was killed before it could take that down."""
+
+    follow: Follow
 
     def __str__(self) -> str:
-        return "networkctl reload, not waited for"
+        return f"{self.follow}, but for the mark"
 
     def do(self, runner: Runner) -> None:
-        runner.run("networkctl", "reload")
+        mark = self.follow.folders.marker.read_text()
+        self.follow.do(runner)
+        self.follow.folders.marker.write_text(mark)
 
 
 def converge(params: Mapping[str, Any]) -> Outcome:
@@ -54,7 +59,7 @@ def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
             for count in range(len(step.before) if not step.after else 0):
                 yield [*planned[:index], dataclasses.replace(step, after=dict([*step.before.items()][:count]))]
         if isinstance(step, Follow):
-            yield [*planned[:index], NetworkdOnly()]
+            yield [*planned[:index], Unmarked(step)]
         yield [*planned[: index + 1]]
 
 
