@@ -101,8 +101,8 @@ options:
   persist:
     description:
       - By what the bridge is there again after a reboot, in mode V(bridge). Without it nothing is.
-      - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it and
-        for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
+      - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it
+        and for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
         C(.network) file that the uplink had and of its drop-ins, which stay as they are; when those change, the next
         run changes ours. That is so too where netplan makes that file. Where IPv4 forwarding was off,
         C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps it on.
@@ -128,8 +128,8 @@ attributes:
     support: full
 notes:
   - With O(persist=networkd), C(systemd-networkd) takes the addresses off the bridge and puts them there again, once; it
-    was milliseconds when measured, with a lease until the server has answered. What was added by hand is given again, but
-    is not there after a reboot, as it would not be without the bridge.
+    was milliseconds when measured, with a lease until the server has answered. What was added by hand is given again,
+    but is not there after a reboot, as it would not be without the bridge.
   - Where C(systemd-networkd) does not have the addresses back within 20 seconds, everything is undone.
 author:
   - The mesos.dind Authors (@mesos-dind)
