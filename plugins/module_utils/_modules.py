@@ -54,6 +54,7 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},
         "verify": {"type": "bool", "default": True},
         "verify_timeout": {"type": "float", "default": 5.0},
+        "persist": {"type": "str", "choices": ["auto", "networkd", "ifupdown", "none"], "default": "none"},
     },
     "engine": {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
