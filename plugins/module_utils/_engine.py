@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.module_utils._services import Service
@@ -77,11 +77,7 @@ class WriteFile(_plan.Step[State]):
         return dataclasses.replace(state, files={**state.files, self.path: self.text})
 
     def do(self, runner: Runner) -> None:
-        path = Path(self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text(self.text)
-        temporary.replace(path)
+        _atomic_file.write(Path(self.path), self.text)
 
 
 @dataclass(frozen=True)
@@ -175,7 +171,11 @@ def desired_files(
     # No pid file: s6 knows the pid, and a stale one, whose number is in use again, stops the next start (moby:
     # pkg/pidfile). In the file an empty one would mean the default.
     dockerd = [f"--config-file={layout.config_file}", f"-Hunix://{layout.socket}", "--pidfile=", *params["args"]]
-    config = daemon_config(params, user_config, layout, level)
+    places = {
+        "exec-root": str(layout.exec_root),
+        "containerd": f"{layout.exec_root}/containerd/containerd.sock",
+    }
+    config = daemon_config(params, user_config, places, level)
     return {
         "containerd": {
             str(layout.log_file): params["log"] + "\n",
@@ -211,9 +211,10 @@ YIELDING = {
 
 
 def daemon_config(
-    params: Mapping[str, Any], user_config: Mapping[str, Any], layout: Layout, level: str
+    params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapping[str, str], level: str
 ) -> dict[str, Any]:
-    """The generated daemon.json: the roles' results over the user's own file.
+    """The generated daemon.json: the roles' results over the user's own file. ``places`` are further keys that are
+    not the user's.
 
     Raises DindError where both set the same key differently.
     """
@@ -224,8 +225,7 @@ def daemon_config(
         driver = SNAPSHOTTERS.get(driver, driver)
     owned = {
         "data-root": params["data_root"],
-        "exec-root": str(layout.exec_root),
-        "containerd": f"{layout.exec_root}/containerd/containerd.sock",
+        **places,
         "storage-driver": driver,
         "bip": params["bip"],
         "fixed-cidr": params["fixed_cidr"],
@@ -299,6 +299,13 @@ def version(path: Path) -> dict[str, Any]:
 def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = SERVICES) -> _plan.Outcome:
     """The module ``mesos.dind.engine``; of ``services`` only, where containerd is to run before all is known that
     dockerd wants to know."""
+    if params["supervisor"] == "systemd":
+        # Not at the boot of a container, which need not load it.
+        from ansible_collections.mesos.dind.plugins.module_utils import _engine_systemd
+
+        return _engine_systemd.core(params, runner, check)
+    if params["state"] == "absent":
+        raise DindError("state absent needs supervisor systemd", cure="a container's engine goes with the container")
     layout = Layout()
     files = desired_files(params, read_user_config(Path(params["user_config"])), layout)
     desired = {name: files[name] for name in services}

@@ -97,6 +97,8 @@ class _HeadStart:
             },
         )
         engine |= {
+            "bridge": network["bridge"],
+            "uplink": network["uplink"] if network["mode"] == "bridge" else "",
             "bip": network["bip"],
             "fixed_cidr": network["fixed_cidr"],
             "default_gateway": network["gateway"],

@@ -60,6 +60,7 @@ class Desired:
     fstype: str = "ext4"
     strategy: str = "auto"
     preallocate: bool = False
+    hold: bool = True
     mount_options: tuple[str, ...] | None = None
     present: bool = True
     purge: bool = False
@@ -79,6 +80,7 @@ class Desired:
             fstype=params["fstype"],
             strategy=params["strategy"],
             preallocate=params["preallocate"],
+            hold=params["hold"],
             mount_options=None if options is None else tuple(options),
             present=params["state"] == "present",
             purge=params["purge"],
@@ -158,7 +160,7 @@ def _plan_direct(desired: Desired, state: State) -> Iterator[Step[State]]:
     yield from _plan_data_root(desired, state)
     if state.leftovers and not (state.image and state.image.locked):
         yield RemoveLeftovers(desired.image)
-    if state.data_root.held_by != "us":
+    if desired.hold and state.data_root.held_by != "us":
         yield HoldDataRoot(desired.data_root)
 
 
@@ -262,6 +264,7 @@ def _facts(desired: Desired, choice: Choice, state: State, roots: Roots) -> tupl
         "size": image.size if image else None,
         "mountpoint": str(desired.data_root),
         "fstype": image.content if image else under.fstype if under else None,
+        "mount_options": list(desired.options_for(image.content, quota=state.has_xfs_quota)) if image else [],
         "persistent": persistent,
     }
     return facts, [

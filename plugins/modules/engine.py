@@ -5,21 +5,42 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: engine
-short_description: Runs containerd and dockerd as supervised services in an agent container
+short_description: Runs containerd and dockerd as supervised services
 version_added: 0.1.0
 description:
-  - Writes the configuration of the inner engine and brings C(containerd) and C(dockerd) up, each as a service
-    that s6 supervises, until each says that it is ready.
+  - Writes the configuration of the engine and brings C(containerd) and C(dockerd) up, each as a supervised service,
+    until each says that it is ready.
+  - In an agent container s6 supervises them. On a machine systemd does, with the distribution's own units, to which a
+    drop-in is added.
   - Starts a service anew where its configuration has changed. Containers survive that.
 author:
   - The mesos.dind Authors (@mesos-dind)
 options:
+  state:
+    description: V(absent) stops the engine and takes away what was written. Only with O(supervisor=systemd).
+    type: str
+    choices: [present, absent]
+    default: present
+  supervisor:
+    description: What runs the services. V(s6) in an agent container, V(systemd) on a machine.
+    type: str
+    choices: [s6, systemd]
+    default: s6
   data_root:
     description: Where images, containers and volumes are kept.
     type: path
     default: /var/lib/docker
   storage_driver:
     description: The storage driver, as M(mesos.dind.loop_storage) returns it. Empty leaves the choice to the engine.
+    type: str
+    default: ""
+  bridge:
+    description: The engine's bridge.
+    type: str
+    default: docker0
+  uplink:
+    description: The port without which that bridge is not the machine's own. With O(supervisor=systemd), the engine
+      does not start while it is none. Empty asks for nothing.
     type: str
     default: ""
   bip:
@@ -115,6 +136,11 @@ version:
   returned: success
   type: str
   sample: 26.1.5
+was_active:
+  description: Whether the service ran before this module has first changed it.
+  returned: with O(supervisor=systemd)
+  type: bool
+  sample: true
 api_version:
   description: The newest API version that the engine speaks. Empty in check mode where it does not run.
   returned: success

@@ -54,6 +54,14 @@ options:
     type: str
     choices: [auto, overlay, loop, aufs, vfs]
     default: auto
+  hold:
+    description:
+      - Whether, without an image, a process of its own holds a lock on the data root, so that no second container
+        uses it.
+      - V(false) is for a machine whose service manager runs one engine only. There is no process then, and nothing
+        that a reboot ends.
+    type: bool
+    default: true
   preallocate:
     description:
       - Whether a new image, and what is added to one that grows, gets its disk space at once. Otherwise it is sparse,
@@ -161,6 +169,12 @@ fstype:
   returned: when O(state=present)
   type: str
   sample: ext4
+mount_options:
+  description: The options that the image is mounted with, beside C(loop). Empty without an image.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: [discard]
 persistent:
   description: Whether image or data root outlive the container, as far as can be seen. A warning tells if not.
   returned: when O(state=present)

@@ -164,6 +164,7 @@ class Storage:
             "fstype": "ext4",
             "strategy": "loop",
             "preallocate": False,
+            "hold": True,
             "mount_options": None,
             "state": "present",
             "purge": False,

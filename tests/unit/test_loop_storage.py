@@ -44,6 +44,7 @@ PARAMS: dict[str, Any] = {
     "fstype": "ext4",
     "strategy": "auto",
     "preallocate": False,
+    "hold": True,
     "mount_options": None,
     "state": "present",
     "purge": False,
@@ -538,3 +539,10 @@ def test_the_kernel_s_device_numbers_are_ours(major: int, minor: int) -> None:
     status = os.stat_result((0, 5, os.makedev(major, minor), 1, 0, 0, 0, 0, 0, 0))
     encoded = (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
     assert _loop_device.FileId.of(status) == _loop_device.FileId(_loop_device.decode_device(encoded), 5)
+
+
+def test_a_machine_whose_service_manager_runs_one_engine_needs_no_process_that_holds_the_data_root() -> None:
+    wanted = replace(WANTED, strategy="overlay", hold=False)
+    state = State(DataRoot(0o710, drivers=("overlay2",)))
+    assert plan(wanted, state) == []
+    assert described(replace(wanted, hold=True), state) == ["HoldDataRoot"]

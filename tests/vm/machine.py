@@ -66,11 +66,19 @@ def output_of(command: Sequence[str], stdin: IO[bytes] | int = subprocess.DEVNUL
 
 
 @contextlib.contextmanager
-def booted(disk: SystemDisk, log: Path, read_only_disks: Sequence[Path] = ()) -> Iterator[Machine]:
-    """A machine that answers to ssh. ``log`` gets its serial console; the read-only disks are /dev/vdb and on."""
+def booted(
+    disk: SystemDisk, log: Path, read_only_disks: Sequence[Path] = (), *, reboots: bool = False
+) -> Iterator[Machine]:
+    """A machine that answers to ssh. ``log`` gets its serial console; the read-only disks are /dev/vdb and on.
+
+    One that reboots keeps its disk until it ends; otherwise a reboot, or a panic, ends it.
+    """
     with tempfile.TemporaryDirectory(prefix="mesos-dind-vm-") as made:
         folder = Path(made)  # short: the path of a unix socket has little room
         command = qemu(disk, log, folder / "monitor", read_only_disks)
+        if not reboots:
+            # Then a kernel that panics ends the process.
+            command.append("-no-reboot")
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             try:
                 await_ready(process, log)
@@ -91,9 +99,9 @@ def qemu(disk: SystemDisk, log: Path, monitor: Path, read_only_disks: Sequence[P
         "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
         # Multi-threaded TCG panics in some nested kernels, which have a /dev/kvm that boots no guest.
         "-accel", "tcg,thread=single", "-smp", "1", "-cpu", "max", "-m", "3072",
-        "-no-reboot", "-nodefaults", "-no-user-config", "-display", "none",
+        "-nodefaults", "-no-user-config", "-display", "none",
         "-kernel", str(disk.kernel), "-initrd", str(disk.initrd),
-        # With -no-reboot, a kernel that panics ends the process. There is nobody here to mitigate attacks of.
+        # There is nobody here to mitigate attacks of.
         "-append", "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off systemd.show_status=true",
         *(part for drive in drives for part in ("-drive", drive)),
         "-device", "virtio-rng-pci",

@@ -31,6 +31,7 @@ PACKAGES = (
     "openssh-server",
     "procps",
     "python3",
+    "python3-apt",
     "python3-netaddr",
     "systemd-sysv",
     "udev",

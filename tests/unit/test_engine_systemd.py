@@ -1,0 +1,160 @@
+"""The engine of a machine under systemd: its drop-in, and the plan that makes it run, or gives it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_systemd, _modules
+from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Layout, State
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+LAYOUT = Layout()
+PATHS = [str(path) for path in LAYOUT.files]
+UNTOUCHED = State({}, up=True, enabled=True)
+
+
+def params(**given: Any) -> dict[str, Any]:
+    defaults = {name: about.get("default") for name, about in _modules.ARGUMENT_SPECS["engine"].items()}
+    # Where nobody has one: the machine of the tests may have a configuration of its own.
+    return {**defaults, "supervisor": "systemd", "user_config": "/nonexistent/daemon.json", **given}
+
+
+def files(state: State = UNTOUCHED, **given: Any) -> dict[str, str]:
+    return _engine_systemd.desired_files(params(**given), LAYOUT, state, check=True)
+
+
+def drop_in(**given: Any) -> list[str]:
+    return files(**given)[str(LAYOUT.drop_in)].splitlines()
+
+
+states = st.builds(
+    State,
+    files=st.dictionaries(st.sampled_from(PATHS), st.text(max_size=3)),
+    up=st.booleans(),
+    enabled=st.booleans(),
+)
+
+
+@given(states)
+def test_the_plan_reaches_its_goal(state: State) -> None:
+    desired = files(state)
+    after = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
+    assert _engine_systemd.plan(desired, LAYOUT, after) == []
+    assert (after.files, after.up, after.enabled) == (desired, True, True)
+
+
+@given(states)
+def test_the_engine_is_given_back(state: State) -> None:
+    after = expected(state, _engine_systemd.plan({}, LAYOUT, state))
+    assert after.files == {}
+    assert _engine_systemd.plan({}, LAYOUT, after) == []
+
+
+@given(up=st.booleans(), enabled=st.booleans())
+def test_how_it_was_before_outlives_what_is_done_to_it(up: bool, enabled: bool) -> None:
+    state = State({}, up, enabled)
+    for changed in ({}, {"mtu": 1400}):
+        desired = files(state, **changed)
+        state = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
+        assert _engine_systemd.before(state, LAYOUT) == {"active": up, "enabled": enabled}
+    assert expected(state, _engine_systemd.plan({}, LAYOUT, state)).enabled == enabled
+
+
+def test_an_engine_that_was_never_changed_is_left_alone() -> None:
+    assert _engine_systemd.plan({}, LAYOUT, State({}, up=True, enabled=False)) == []
+
+
+def test_only_a_change_restarts_it() -> None:
+    running = State(files(), up=True, enabled=True)
+    assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), LAYOUT, running)] == [
+        "write /etc/mesos-dind/daemon.json",
+        "reload systemd",
+        "restart docker.service",
+    ]
+
+
+def test_the_machines_own_places_are_left_to_the_engine() -> None:
+    config = json.loads(files(storage_driver="overlay2")[str(LAYOUT.config_file)])
+    assert config == {
+        "data-root": "/var/lib/docker",
+        "storage-driver": "overlay2",
+        "live-restore": True,
+        "log-level": "warn",
+    }
+
+
+def test_the_drop_in_waits_for_the_data_root_and_the_bridge() -> None:
+    assert "RequiresMountsFor=/data" in drop_in(data_root="/data")
+    assert "AssertPathExists=/sys/class/net/docker0/brif/ens3" in drop_in(uplink="ens3")
+    assert not [line for line in drop_in() if line.startswith("Assert")]
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("--debug", "--debug"),
+        ("--label=a b", '"--label=a b"'),
+        ('say "no"', r'"say \"no\""'),
+        (r"back\slash", r'"back\\slash"'),
+        ("100%", "100%%"),
+        ("$HOME", "$$HOME"),
+        ("two\nlines", r'"two\x0alines"'),
+        (";", '";"'),
+        ("", '""'),
+    ],
+)
+def test_a_word_is_written_as_systemd_reads_it(word: str, written: str) -> None:
+    """What systemd makes of it is for tests/vm to see; this is systemd.syntax(7) and systemd.service(5)."""
+    assert _engine_systemd.systemd_word(word) == written
+
+
+def test_no_word_can_hold_a_nul() -> None:
+    with pytest.raises(DindError, match=r"holds a NUL"):
+        drop_in(args=["a\0b"])
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_no_flag_adds_a_line_to_the_drop_in(args: list[str]) -> None:
+    text = files(args=args)[str(LAYOUT.drop_in)]
+    assert len(text.split("\n")) == len(files()[str(LAYOUT.drop_in)].split("\n"))
+
+
+class Failing(Runner):
+    """A machine on which the engine does not start, as systemd and its journal tell it."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, ...]] = []
+        self.answers = answers
+
+    def run(self, *argv: str, **options: Any) -> Any:
+        self.asked.append(argv)
+        if argv[:2] == ("systemctl", "restart"):
+            raise DindError("Job for docker.service failed")
+        return type("Answer", (), {"stdout": self.answers.get(argv[0], "")})()
+
+
+def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
+    runner = Failing({"journalctl": "starting up\nunable to configure the Docker daemon\n"})
+    with pytest.raises(DindError, match=r"did not start; its last log lines: starting up \| unable to configure"):
+        _engine_systemd.Restart().do(runner)
+    assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
+
+
+def test_a_container_has_no_engine_to_give_back() -> None:
+    with pytest.raises(DindError, match=r"state absent needs supervisor systemd"):
+        _engine.core(params(supervisor="s6", state="absent"), Runner(), False)
+
+
+def test_without_an_engine_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_given, **_options: None)
+    with pytest.raises(DindError, match=r"there is no dockerd; have the role engine install a package"):
+        _engine_systemd.desired_files(params(), LAYOUT, UNTOUCHED, check=False)
