@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "ANSIBLE_STDOUT_CALLBACK": "mesos.dind.boot_log",
+    "ANSIBLE_CALLBACKS_ENABLED": "mesos.dind.boot_report,mesos.dind.hand_over",
 }
 PASSES = 50
 IMPORTS = PLAYS = 5
