@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils import _daemon_json
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._filesystem import check_size
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -32,6 +33,10 @@ NO_AGENT = (
 
 class CommandNotFoundError(DindError):
     """The command that would take the agent's place does not exist: status 127, as a shell gives."""
+
+
+class EngineConfigError(DindError):
+    """A user's daemon.json that cannot be merged: as wrong as a variable, and refused like one."""
 
 
 def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -90,6 +95,28 @@ def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
 
 
+def require_engine_settings(
+    settings: Settings, environ: Mapping[str, str], runner: Runner, path: Path = _daemon_json.USER_CONFIG
+) -> None:
+    """Look at what the user says to the engine, in DOCKER_DAEMON_ARGS and in a daemon.json.
+
+    Raises SettingError or EngineConfigError. What of it contradicts the storage that will be found is not known yet.
+    """
+    args = settings.role_variables["engine_args"]
+    try:
+        config = _daemon_json.read(path)
+        _daemon_json.require_no_owned(config, path)
+        if args or config:
+            _daemon_json.require_valid(args, runner)
+        if _daemon_json.wants_image_store(_daemon_json.arranged(args, config)[1]):
+            _daemon_json.require_image_store(runner)
+    except DindError as error:
+        if args and not config:
+            raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], str(error)) from None
+        beside = f" (beside DOCKER_DAEMON_ARGS={environ['DOCKER_DAEMON_ARGS']!r})" if args else ""
+        raise EngineConfigError(f"{path}{beside} is refused: {error}") from None
+
+
 def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
     """Carve the range of bridged mode, and look for all else that the network must give, without changing anything.
 
@@ -114,6 +141,7 @@ def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list
     # The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst.
     if settings.is_agent and (cgroups / "cgroup.controllers").exists():
         return [
-            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11) runs no Docker task"
+            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11), "
+            "other than the fork clusterd, runs no Docker task"
         ]
     return []

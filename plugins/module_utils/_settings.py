@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mesos.dind.plugins.module_utils._daemon_json import flag_name
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import parse_offset
 from ansible_collections.mesos.dind.plugins.module_utils._size import parse_size
@@ -152,7 +153,7 @@ def daemon_args(text: str) -> list[str]:
     except ValueError as error:
         raise ValueError(f"allowed are words that a shell could split ({error})") from None
     for word in words:
-        name = word.partition("=")[0]
+        name = flag_name(word)
         if name in OWNED_FLAGS:
             instead = OWNED_FLAGS[name]
             hint = f"use {instead} instead" if instead else "there is no other way to set it"

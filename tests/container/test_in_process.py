@@ -106,7 +106,7 @@ def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
 
 
 def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None:
-    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--no-such-flag"}, volumes={volume: "/var/lib/docker"})
+    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--default-runtime=nope"}, volumes={volume: "/var/lib/docker"})
     assert agent.wait() == 70
     (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
-    assert "no-such-flag" in line
+    assert "default runtime 'nope'" in line

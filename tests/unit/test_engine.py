@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -172,15 +171,6 @@ def test_a_users_file_is_merged_and_comes_before_a_default() -> None:
 def test_a_users_file_that_contradicts_a_role_is_refused_and_named() -> None:
     with pytest.raises(DindError, match=r"/etc/docker/daemon\.json sets bip, data-root, which the boot sets itself"):
         config({"data-root": "/elsewhere", "bip": "10.0.0.1/8"})
-
-
-def test_a_users_file_that_is_no_json_object(tmp_path: Path) -> None:
-    file = tmp_path / "daemon.json"
-    assert _engine.read_user_config(file) == {}
-    for text in ("{", "[]", '"x"', '{"features": []}'):
-        file.write_text(text)
-        with pytest.raises(DindError, match=r"daemon\.json(: features)? is not"):
-            _engine.read_user_config(file)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))

@@ -27,6 +27,7 @@ TOGETHER = (1, 4, 8, 16)
 DATA_ROOT = "/var/lib/docker"
 # What a pass that changes nothing may cost: milliseconds, processes.
 LIMITS = {"cgroup_mounts": (10.0, 0), "loop_storage": (30.0, 3), "bridged_net": (20.0, 3)}
+AWAY_LIMIT = 2.0  # seconds
 TASK_LIMIT = 30.0  # milliseconds, with all that Ansible adds
 PARTS = {"overlay_probe": "loop_storage: the overlay probe alone", "storage_decision": "loop_storage: the decision"}
 DOWNLOAD = 128 * 1024 * 1024  # bytes
@@ -252,7 +253,29 @@ def pass_series(name: str, measured: Mapping[str, Sequence[float]]) -> Iterator[
     yield Series(f"pass-{name}-processes", f"{title}, processes", "", tuple(measured["processes"]), limit=processes)
 
 
-# -- (h): throughput ----------------------------------------------------------------------------------------------
+# -- (h): supervision ---------------------------------------------------------------------------------------------
+
+
+def supervision(bench: Bench) -> list[Series]:
+    """How long an inner container, which lives on, can't be used when a daemon of the engine was killed."""
+    archive = docker_bytes("save", TASK_IMAGE)
+    found: dict[str, list[float]] = defaultdict(list)
+    for run in range(bench.runs):
+        with booted(bench) as (agent, _seconds):
+            docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
+            docker("exec", agent.name, "docker", "run", "--detach", TASK_IMAGE, "sleep", "infinity")
+            away = ask_inside(agent, "supervision")
+        bench.say(f"supervision {run + 1}/{bench.runs}: {shown(away)}")
+        for name, seconds in away.items():
+            found[name].append(seconds)
+    title = "killed, until an inner container is of use"
+    return [
+        Series(f"killed-{name}", f"{name} {title}", "s", tuple(values), limit=AWAY_LIMIT)
+        for name, values in found.items()
+    ]
+
+
+# -- (i): throughput ----------------------------------------------------------------------------------------------
 
 
 def throughput(bench: Bench) -> list[Series]:
