@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils import _networkd
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Address
 from ansible_collections.mesos.dind.plugins.module_utils._networkd import Section, Setting, Setup
 
 NETWORKD = "networkd"
@@ -150,6 +151,13 @@ def _found(run: Path, index: int, setup: Setup) -> str:
     found += ["NetworkManager manages it"] if (run / f"NetworkManager/devices/{index}").exists() else []
     found += ["ifupdown brought interfaces up here"] if any((run / "network").glob("ifstate*")) else []
     return ", ".join(found) or "neither systemd-networkd nor another known one runs here"
+
+
+def promised(original: Original | None, addresses: Iterable[Address]) -> frozenset[Address]:
+    """Those of ``addresses`` that networkd will give: leases, and what the original says."""
+    values = original.values("Network", "Address") + original.values("Address", "Address") if original else []
+    said = {value.partition("/")[0].lower() for value in values}
+    return frozenset(address for address in addresses if address.is_leased or address.local in said)
 
 
 def _stated_original(files: Mapping[str, str], marker: Path) -> str:

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _networkd
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Folders
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Folders, Original
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     Record,
     Restore,
@@ -31,7 +32,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# networkd soliciting routers in vain takes 12 s (RFC 4861: three times, 4 s apart); a lease less.
+# A lease takes less. To solicit routers in vain takes longer, but is not waited for.
 SETTLE_SECONDS = 20.0
 # For what is given back by hand if need be.
 UNDO_SECONDS = 8.0
@@ -41,13 +42,13 @@ DONE = "configured"
 
 @dataclass(frozen=True)
 class WriteFiles(Step[State]):
-    """``like`` is the original, whose owner and permissions ours get: it may hold secrets."""
+    """Ours get the owner and the permissions of the original: it may hold secrets."""
 
     folders: Folders
     record: Record
     before: Mapping[str, str]
     after: Mapping[str, str]
-    like: Path | None
+    original: Original | None
 
     def __str__(self) -> str:
         written = [path for path, text in self.after.items() if self.before.get(path) != text]
@@ -63,14 +64,14 @@ class WriteFiles(Step[State]):
 
     def undo(self, runner: Runner) -> None:
         self._change(self.after, self.before)
-        Follow(self.folders, self.record, is_bridged=bool(self.before), seconds=UNDO_SECONDS).do(runner)
+        Follow(self.folders, self.record, self.original, bool(self.before), UNDO_SECONDS).do(runner)
 
     def _change(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """The uplink's own file is removed first and written last: without it the uplink is what it was, whatever
         else of ours a reboot finds."""
         uplinks = self.folders.network(self.record.uplink)
         self.folders.marker.parent.mkdir(parents=True, exist_ok=True)
-        self.folders.marker.write_text(str(self.like or ""))
+        self.folders.marker.write_text(self.original.path if self.original else "")
         for path in sorted(before.keys() - after.keys(), key=lambda path: path != uplinks):
             Path(path).unlink(missing_ok=True)
         for path in sorted(after, key=lambda path: path == uplinks):
@@ -82,8 +83,8 @@ class WriteFiles(Step[State]):
         unfinished = path.with_name(f"{path.name}.new")
         with unfinished.open("w") as file:
             file.write(text)
-            if self.like:
-                original = self.like.stat()
+            if self.original:
+                original = Path(self.original.path).stat()
                 os.fchown(file.fileno(), original.st_uid, original.st_gid)
                 os.fchmod(file.fileno(), original.st_mode & 0o777)
             file.flush()
@@ -97,6 +98,7 @@ class Follow(Step[State]):
 
     folders: Folders
     record: Record
+    original: Original | None
     is_bridged: bool
     seconds: float = SETTLE_SECONDS
 
@@ -159,8 +161,8 @@ class Follow(Step[State]):
             time.sleep(LOOK_SECONDS)  # it tells nobody but D-Bus, and writes what we read
 
     def _is_arranged(self, network: Network, setups: Mapping[str, _networkd.Setup]) -> bool:
-        """That networkd has the right files, and is done or has all addresses back: to find out that no router answers
-        takes it long.
+        """That networkd has the right files, and is done or has given all addresses that it can: to find out that no
+        router answers takes it long.
 
         Its note on a link changes after it has taken the addresses away (systemd, networkd-link.c:
         link_reconfigure_impl), so none of those is mistaken for one that is back.
@@ -172,7 +174,8 @@ class Follow(Step[State]):
             return False
         if any((found.network_file in ours) != self.is_bridged for found in asked.values()):
             return False
-        return setup.state == DONE or {*leaving(link)} >= {a for a in self.record.addresses if not a.is_link_local}
+        promised = files.promised(self.original, (a for a in self.record.addresses if not a.is_link_local))
+        return setup.state == DONE or (bool(promised) and promised <= {*leaving(link)})
 
 
 @dataclass(frozen=True)

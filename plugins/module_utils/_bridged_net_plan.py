@@ -337,9 +337,8 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     current = replace(originals(state), bridge_before=record.bridge_before, sysctls=record.sysctls, verified=False)
     steps: list[Step[State]] = [Remember(roots.record, current, otherwise=state.record)]
     if persistence.files:
-        like = Path(persistence.original.path)
-        steps.append(WriteFiles(roots.folders, current, persistence.files, {}, like))
-    steps.append(Follow(roots.folders, current, is_bridged=False))
+        steps.append(WriteFiles(roots.folders, current, persistence.files, {}, persistence.original))
+    steps.append(Follow(roots.folders, current, persistence.original, is_bridged=False))
     if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
         steps += _question(desired, current, state.uplink)
     steps.append(GiveBack(current, (), has_followed=persistence.is_used))
@@ -395,12 +394,15 @@ def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) ->
     was_off = str(folders.forwarding) in persistence.files or record.sysctls.get(IP_FORWARD) == "0"
     bridging = files.Bridging(record.uplink, record.bridge, record.mac, bridge_mtu(desired, state), was_off)
     wanted = files.wanted(bridging, persistence, folders)
-    like = Path(persistence.original.path) if persistence.original else None
     same = wanted == persistence.files
-    write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, like)]
+    write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]
     if not write and persistence.is_followed:
         return []
-    return [*write, Follow(folders, record, is_bridged=True), *_question(desired, record, record.bridge)]
+    return [
+        *write,
+        Follow(folders, record, persistence.original, is_bridged=True),
+        *_question(desired, record, record.bridge),
+    ]
 
 
 def _is_adopted(state: State, record: Record) -> bool:

@@ -18,6 +18,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files impo
     Persistence,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Address
 
 BRIDGING = Bridging("eth0", "docker0", "02:42:ac:11:00:02", 1450, forwarding=False)
 # As systemd 257 and 252 wrote them.
@@ -164,6 +165,12 @@ def test_forwarding_that_is_ours_alone_outlasts_the_reboot(folders):
 def test_a_port_of_somebody_elses_making_needs_no_files(folders):
     managed(folders, "[Network]\nBridge=docker0\n")
     assert files.wanted(BRIDGING, files.read(folders, [2]), folders) == {}
+
+
+def test_what_networkd_will_give_is_told_from_what_was_added_by_hand():
+    original = Original("x", "[Network]\nAddress=192.0.2.1/24\n[Address]\nLabel=x\nAddress=2001:DB8::1/64\n")
+    said = (Address(4, "192.0.2.1", 24), Address(6, "2001:db8::1", 64), Address(4, "192.0.2.7", 24, valid=120))
+    assert files.promised(original, (*said, Address(4, "192.0.2.9", 24))) == {*said}
 
 
 def test_an_original_that_would_win_is_refused(folders):
