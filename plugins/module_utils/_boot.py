@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.mesos.dind.plugins.module_utils import _head_start, _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _head_start, _preflight, _settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -83,11 +83,10 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
         # Names only: what MESOS_* say is nobody's business but the agent's.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    settings_file().write_text(json.dumps(unsafe(variables), indent=2) + "\n")
-    # The supervisor, a shell, needs these two at stop.
-    (RUN / "drain-signal").write_text("USR1\n" if settings.is_agent else "TERM\n")
-    (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
+    # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
+    _atomic_file.write(RUN / "drain-signal", "USR1\n" if settings.is_agent else "TERM\n")
+    _atomic_file.write(RUN / "stop-timeout", f"{settings.role_variables['agent_stop_timeout']}\n")
+    _atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
     take_terminal()
     _head_start.begin(settings.role_variables)
     if settings.role_variables["engine_debug"]:

@@ -74,9 +74,9 @@ def arranged(args: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str],
     features: dict[str, bool] = dict(config.get("features", {}))
     words = iter(args)
     for word in words:
-        flag, _, value = word.partition("=")
+        flag, _equals, value = word.partition("=")
         if flag == "--feature":  # of Docker 28 and later
-            name, _, state = (value or next(words, "")).partition("=")
+            name, _equals, state = (value or next(words, "")).partition("=")
             features[name] = state.lower() in ("", "1", "t", "true")
         else:
             rest.append(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -159,29 +160,33 @@ def test_an_image_store_that_the_engine_does_not_have_is_refused(
     agent = start("true", image=image_on("bookworm"), volumes={str(asked): "/etc/docker/daemon.json"})
     assert agent.wait() == 64
     (line,) = agent.stderr()
-    assert "Docker 20.10.24+dfsg1 has no containerd image store" in line
+    assert re.search(r"Docker 20\.10\.\S+ has no containerd image store", line)
 
 
 def test_an_image_store_that_is_found_on_an_engine_without_one_is_named(
-    image_on: ImageOn, start: Start, volume: str
+    image_on: ImageOn, start: Start, volume: str, task_archive: bytes
 ) -> None:
     volumes = {volume: "/var/lib/mesos-dind"}
     env = {"DOCKER_DAEMON_ARGS": "--feature containerd-snapshotter"}
-    agent = start("docker", "info", "--format={{.Driver}}", image=image_on("forky"), env=env, volumes=volumes)
-    assert agent.wait() == 0
-    assert agent.logs().splitlines()[-1] == "overlayfs"
+    agent = start("sleep", "1000", image=image_on("forky"), env=env, volumes=volumes).await_boot()
+    assert_image_store(agent)
+    agent.load(task_archive)
+    agent.container.stop(timeout=20)
     older = start("true", image=image_on("bookworm"), volumes=volumes)
     assert older.wait() == 70
     *_, line = older.stderr()
-    assert line.startswith("mesos-dind: engine: Docker 20.10.24+dfsg1 has no containerd image store")
+    assert re.match(r"mesos-dind: engine: Docker 20\.10\.\S+ has no containerd image store", line)
 
 
-def test_another_feature_by_a_flag_keeps_the_image_store(image_on: ImageOn, start: Start, volume: str) -> None:
+def test_another_feature_by_a_flag_keeps_the_image_store(
+    image_on: ImageOn, start: Start, volume: str, task_archive: bytes
+) -> None:
     """dockerd takes features from one place only."""
     for feature in ("containerd-snapshotter=true", "buildkit=false"):
         env = {"DOCKER_DAEMON_ARGS": f"--feature={feature}"}
         agent = start("sleep", "1000", image=image_on("forky"), env=env, volumes={volume: "/var/lib/docker"})
         assert_image_store(agent.await_boot())
+        agent.load(task_archive)
         features = json.loads(agent.read("/run/mesos-dind/daemon.json"))["features"]
         agent.container.stop(timeout=20)
     assert features == {"buildkit": False, "containerd-snapshotter": True}
