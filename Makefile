@@ -111,6 +111,18 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 dist: $(READY) ## Build the collection's archive into dist/
 	@$(BIN)/ansible-galaxy collection build --force --output-path dist .
 
+.PHONY: docs
+docs: export ANSIBLE_NOCOLOR := 1
+docs: $(READY) ## Write what ansible-doc knows of modules, filters and roles into dist/docs
+	@mkdir -p dist/docs
+	@for kind in module filter role; do \
+		for name in $$($(BIN)/ansible-doc --type $$kind --list --json mesos.dind \
+				| $(PYTHON) -c 'import json, sys; print(*json.load(sys.stdin))'); do \
+			$(BIN)/ansible-doc --type $$kind $$name >dist/docs/$$name.$$kind.txt; \
+		done; \
+	done
+	@ls dist/docs
+
 .PHONY: clean
 clean: ## Remove what the targets made in this folder
 	rm -rf $(VENV) .cache dist .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
