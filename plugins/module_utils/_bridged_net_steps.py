@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _iptables, _links
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
@@ -253,10 +253,7 @@ class Remember(Step[State]):
             self.path.unlink(missing_ok=True)
 
     def _write(self, record: Record) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".new")
-        unfinished.write_text(record.dumps())
-        unfinished.rename(self.path)
+        _atomic_file.write(self.path, record.dumps())
 
 
 @dataclass(frozen=True)

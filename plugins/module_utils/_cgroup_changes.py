@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ansible_collections.mesos.dind.plugins.module_utils import _mountinfo, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _mountinfo, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._cgroups import (
     Membership,
     MountTree,
@@ -510,11 +510,8 @@ class Journal:
         if not changes:
             self.file.unlink(missing_ok=True)
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         entries = [{"kind": type(change).__name__, **vars(change)} for change in changes]
-        temporary = self.file.with_name(f"{self.file.name}.new")
-        temporary.write_text(json.dumps({"owner": self.owner, "changes": entries}, indent=2) + "\n")
-        temporary.replace(self.file)
+        _atomic_file.write(self.file, json.dumps({"owner": self.owner, "changes": entries}, indent=2) + "\n")
 
 
 def journaled(changes: tuple[Change, ...], change: Change) -> tuple[Change, ...]:
