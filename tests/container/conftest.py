@@ -7,6 +7,7 @@ import functools
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,13 @@ import netaddr
 import pytest
 from agents import BOOT_LIMIT, STANDIN, Agent, Start
 from docker.models.networks import Network
+from machines import REPOSITORY, Control, new_control
 
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
 TOOLS = Path(__file__).parents[2] / "tools"
+# systemd 257, of Debian 13, refuses control groups v1, which hosts of these tests may have.
+MACHINE_SUITE = "bookworm"
 
 ImageOn = Callable[[str], str]
 
@@ -130,6 +134,27 @@ def image_on() -> ImageOn:
 
 
 @pytest.fixture(scope="session")
+def machine_image() -> str:
+    """The prefix of the images' names; their stages are the tags."""
+    base, name = f"mesos-dind-base:{MACHINE_SUITE}", "mesos-dind-machine"
+    engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={MACHINE_SUITE}", f"--name={base}"]
+    subprocess.run(engine, check=True)
+    for stage in ("fresh", "with-tools", "with-engine"):
+        build = ["docker", "buildx", "build", "--load", f"--tag={name}:{stage}", f"--target={stage}"]
+        folder = REPOSITORY / "tests/images/machine"
+        subprocess.run([*build, f"--build-arg=BASE={base}", str(folder)], check=True)
+    return name
+
+
+@pytest.fixture(scope="module")
+def control() -> Iterator[Control]:
+    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path has little room
+        made = new_control(Path(folder))
+        yield made
+        made.leave()
+
+
+@pytest.fixture(scope="session")
 def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
     """The subnet of the outer engine's default bridge."""
     (subnet,) = jmespath.search("IPAM.Config[].Subnet", engine.networks.get("bridge").attrs)
@@ -139,6 +164,19 @@ def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
 @pytest.fixture
 def user_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
     """A user-defined network whose agents get their addresses from the first /24 of a /16."""
+    with network_of_its_own(engine, label) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def machines_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
+    """The same for the machines of a whole file."""
+    with network_of_its_own(engine, label) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def network_of_its_own(engine: docker.DockerClient, label: str) -> Iterator[Network]:
     key, _, value = label.partition("=")
     for second in range(200, 250):
         pool = docker.types.IPAMPool(f"10.{second}.0.0/16", f"10.{second}.0.0/24", f"10.{second}.0.1")
