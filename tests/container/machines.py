@@ -75,7 +75,7 @@ class Control:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(variables))
 
-    def play(self, playbook: Path, *flags: str) -> Played:
+    def play(self, playbook: Path | str, *flags: str) -> Played:
         command = [
             str(Path(sys.executable).with_name("ansible-playbook")),
             "--inventory=hosts.yml",

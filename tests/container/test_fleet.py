@@ -20,7 +20,7 @@ from docker.models.networks import Network
 from machines import REPOSITORY, Control, Played
 
 TASK_IMAGE = "mesos-dind-task:latest"
-VM, ABSENT = REPOSITORY / "playbooks/vm.yml", REPOSITORY / "playbooks/vm_absent.yml"
+VM, ABSENT = "mesos.dind.vm", "mesos.dind.vm_absent"
 AT_ONCE = "--extra-vars=mesos_dind_serial=3"
 HOSTS = ("a1", "a2", "a3")
 
