@@ -164,11 +164,12 @@ def test_one_run_gives_each_machine_its_own_range(fleet: Fleet, rollout: Rollout
         task = agent.inner("run", "--detach", TASK_IMAGE, "sleep", "3600")
         addresses[host] = agent.inner("inspect", "--format={{.NetworkSettings.IPAddress}}", task)
     assert ranges == {host: f"{fleet.network[offset * 256]}/24" for host, offset in (("a1", 1), ("a2", 4), ("a3", 5))}
-    for host, agent in fleet.agents.items():
-        assert addresses[host] in netaddr.IPNetwork(ranges[host])
+    assert all(address in netaddr.IPNetwork(ranges[host]) for host, address in addresses.items())
+    for agent in fleet.agents.values():
         for other in addresses.values():
             agent.inner("run", "--rm", TASK_IMAGE, "ping", "-c", "1", "-W", "5", other)
-        agent.inner("rm", "--force", *agent.inner("ps", "--all", "--quiet").split())
+    for agent in fleet.agents.values():
+        agent.inner("rm", "--force", *agent.inner("ps", "--quiet").split())
 
 
 @pytest.mark.usefixtures("rollout")
