@@ -33,6 +33,7 @@ ROWS: dict[str, Callable[[Bench], list[Series]]] = {
     "together": measure.together,
     "memory": measure.resident,
     "modules": measure.module_passes,
+    "supervision": measure.supervision,
     "throughput": measure.throughput,
 }
 PHASES = "phases"

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.mesos.dind.plugins.module_utils import _head_start, _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _head_start, _preflight, _settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 RUN = Path("/run/mesos-dind")
 ETC = Path("/etc/mesos-dind")
@@ -44,14 +45,14 @@ def main(argv: Sequence[str]) -> int:
             case ["boot", "--", *command] if command:
                 boot(_settings.read(os.environ, command), os.environ)
             case ["converge", *options] if set(options) <= {"--check", "--diff"}:
-                look_again(*options, log="ansible.builtin.default")
+                run_again("boot.yml", "--skip-tags", "hand_over", *options, log="ansible.builtin.default")
             case ["status"]:
-                look_again("--check", log="mesos.dind.status")
+                run_again("status.yml", log="mesos.dind.status")
             case _:
                 return refuse(
                     "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status", USAGE_STATUS
                 )
-    except _settings.SettingError as error:
+    except (_settings.SettingError, _preflight.EngineConfigError) as error:
         return refuse(str(error), USAGE_STATUS)
     except _preflight.CommandNotFoundError as error:
         return refuse(str(error), NOT_FOUND_STATUS)
@@ -70,7 +71,8 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     _preflight.require_own_processes()
     _preflight.require_privileges()
     _preflight.require_size(settings, environ)
-    _preflight.require_range(settings)
+    _preflight.require_engine_settings(settings, environ, Runner())
+    _preflight.require_network(settings, environ)
     for warning in _preflight.warnings(settings):
         sys.stderr.write(f"mesos-dind: {warning}\n")
     variables = {
@@ -81,25 +83,24 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
         # Names only: what MESOS_* say is nobody's business but the agent's.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    settings_file().write_text(json.dumps(unsafe(variables), indent=2) + "\n")
-    # The supervisor, a shell, needs these two at stop.
-    (RUN / "drain-signal").write_text("USR1\n" if settings.is_agent else "TERM\n")
-    (RUN / "stop-timeout").write_text(f"{settings.role_variables['agent_stop_timeout']}\n")
+    # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
+    _atomic_file.write(RUN / "drain-signal", "USR1\n" if settings.is_agent else "TERM\n")
+    _atomic_file.write(RUN / "stop-timeout", f"{settings.role_variables['agent_stop_timeout']}\n")
+    _atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
     take_terminal()
     _head_start.begin(settings.role_variables)
     if settings.role_variables["engine_debug"]:
-        become_playbook("-vvv", log="ansible.builtin.default")
-    become_playbook(log="mesos.dind.boot_log")
+        become_playbook("boot.yml", "-vvv", log="ansible.builtin.default", report=True)
+    become_playbook("boot.yml", log="mesos.dind.boot_log", report=True)
 
 
-def look_again(*options: str, log: str) -> NoReturn:
-    """Run the boot playbook again as it was asked for at the boot, without the hand-over."""
+def run_again(playbook: str, *options: str, log: str) -> NoReturn:
+    """Run a playbook with what was asked for at the boot."""
     if not settings_file().exists():
         raise DindError(
             f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
         )
-    become_playbook("--skip-tags", "hand_over", *options, log=log)
+    become_playbook(playbook, *options, log=log)
 
 
 def unsafe(value: Any) -> Any:
@@ -133,14 +134,16 @@ def take_terminal() -> None:
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
-def become_playbook(*options: str, log: str) -> NoReturn:
+def become_playbook(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
     """Become ``ansible-playbook`` with an environment of its own: nothing of the agent's reaches Ansible or its log.
 
     The hand-over takes the agent's environment from the supervisor, where it is as the container was given it.
-    ``log`` is the callback that writes on stdout and stderr.
+    ``log`` is the callback that writes on stdout and stderr; ``report`` has the steps written to a file as well.
     """
     program = "ansible-playbook"
-    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / "boot.yml")]
+    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / playbook)]
+    # The report first: the hand-over does not return.
+    callbacks = ["mesos.dind.boot_report", "mesos.dind.hand_over"] if report else ["mesos.dind.hand_over"]
     os.execve(  # noqa: S606 - becoming Ansible is the purpose
         sys.executable,
         [sys.executable, "-I", "-c", ANSIBLE_PLAYBOOK, program, "-i", "localhost,", *arguments],
@@ -150,6 +153,7 @@ def become_playbook(*options: str, log: str) -> NoReturn:
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(ETC / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": log,
+            "ANSIBLE_CALLBACKS_ENABLED": ",".join(callbacks),
         },
     )
 

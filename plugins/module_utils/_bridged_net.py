@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _plan, _resolver
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
     BRIDGE,
@@ -47,13 +49,13 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Survey,
     leaving,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-__all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require_range"]
+__all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require"]
 
 SURVEY_SECONDS = 0.05
 SURVEYED_ADDRESSES = 1024
@@ -88,11 +90,14 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
     )
 
 
-def require_range(roots: Roots | None = None, **params: Any) -> None:
-    """Raises RangeError if bridged mode can't have its range here. Looks only; ``params`` are the module's."""
+def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
+    """Raises ParameterError for what can't be had here: a range, a device, an MTU. Looks only.
+
+    ``params`` are the module's, and the answer is what it would give in mode `bridge` where the mode is `auto`: to
+    find out whether the link carries foreign MAC addresses takes questions to the neighbours.
+    """
     desired = Desired.of(params)
-    state = inspect(desired, Runner(), roots or Roots())
-    carve(desired, state)
+    return facts(desired, inspect(desired, Runner(), roots or Roots()))
 
 
 @contextmanager
@@ -114,7 +119,8 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
-    uplink = choose_uplink(desired, network, record)
+    persisted_uplink = files.uplink_of(files.own_files(roots.folders))
+    uplink = choose_uplink(desired, network, record, persisted_uplink)
     names = {name.format(device) for name in SYSCTLS for device in (uplink, desired.bridge)}
     values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
     known = {name: value for name, value in values.items() if value is not None}
@@ -132,7 +138,14 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
         engine_addresses=there,
         rules=rules,
         resolver=resolver,
+        persistence=_persistence(desired, network, uplink, roots),
     )
+
+
+def _persistence(desired: Desired, network: Network, uplink: str, roots: Roots) -> Persistence:
+    links = [link for link in map(network.link, (uplink, desired.bridge)) if link]
+    is_ours = desired.persist != "none" or roots.folders.marker.exists() or files.own_files(roots.folders)
+    return files.read(roots.folders, [link.index for link in links]) if uplink and is_ours else Persistence()
 
 
 def namespace_id(proc: Path) -> str:
@@ -167,17 +180,21 @@ def _sysctl(proc: Path, name: str) -> str | None:
         return None
 
 
-def choose_uplink(desired: Desired, network: Network, record: Record | None) -> str:
-    """The device that leads out: the one asked for, the one already moved, or the default route's.
+def choose_uplink(desired: Desired, network: Network, record: Record | None, persisted: str = "") -> str:
+    """The device that leads out: the one asked for, the one already moved (``persisted`` by the files of an earlier
+    run), or the default route's.
 
     Empty in default mode where nothing leads out.
     """
     if desired.uplink:
         if network.link(desired.uplink) is None:
-            raise DindError(f"there is no network device {desired.uplink!r}", cure="name the uplink that there is")
+            there = ", ".join(link.name for link in network.links if not link.is_loopback)
+            raise ParameterError(f"there is no network device {desired.uplink!r}, only {there or 'none'}", "uplink")
         return desired.uplink
     if record:
         return record.uplink
+    if network.link(persisted):
+        return persisted
     defaults = [route for route in network.routes if route.is_default and route.device]
     if defaults:
         return _behind(desired.bridge, min(defaults, key=lambda route: (route.family, route.metric)).device, network)
@@ -246,7 +263,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     if mode == DEFAULT:
         pools = inner.pools(state.network, desired.bridge)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
-    record, found = originals(state), carve(desired, state)
+    record, found = replace(originals(state), mode=mode), carve(desired, state)
     base |= {
         "fixed_cidr": str(found),
         "fixed_cidr_v6": carve_ipv6(desired, record),
@@ -271,6 +288,7 @@ def _described(state: State) -> dict[str, Any]:
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
         "rules": [str(rule) for rule in state.rules],
+        "files": {path: text.splitlines() for path, text in state.persistence.files.items()},
     }
 
 
@@ -281,7 +299,7 @@ def _warnings(desired: Desired, surveys: Sequence[Survey], before: State) -> lis
         warnings.append(f"{len(taken)} address(es) of the range answer on {before.uplink} already: {shown}")
     moved = before.uplink_link.addresses if desired.is_bridged else ()
     leased = [address.cidr for address in moved if address.is_leased]
-    if leased:
+    if leased and desired.persist == "none":
         warnings.append(
             f"{', '.join(leased)} of {before.uplink} had a lifetime; on {desired.bridge} it stays for good, and to "
             "renew it there is for the machine's own network configuration"

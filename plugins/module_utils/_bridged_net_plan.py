@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     Announce,
     AskGateway,
@@ -32,7 +34,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     restore_lines,
     shape_lines,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
@@ -55,11 +57,18 @@ ETHERNET_MTU = 1500
 
 @dataclass(frozen=True)
 class Roots:
-    """Where the kernel and the record are found."""
+    """Where the kernel, the record and the machine's own configuration are found."""
 
     proc: Path = Path("/proc")
     resolv_conf: Path = Path("/etc/resolv.conf")
     record: Path = Path("/run/mesos-dind/bridged_net.json")
+    etc: Path = Path("/etc")
+    run: Path = Path("/run")
+    usr: Path = Path("/usr")
+
+    @property
+    def folders(self) -> files.Folders:
+        return files.Folders(self.etc, self.run, self.usr, marker=self.record.with_name("networkd-reads"))
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class Desired:
     mode: str = "auto"
     verify: bool = True
     verify_timeout: float = 5.0
+    persist: str = "none"
     state: str = "present"
 
     @classmethod
@@ -92,6 +102,8 @@ class Desired:
             raise DindError(f"mtu {desired.mtu} is not from 68 to 65535")
         if not 0 < desired.verify_timeout <= 300:
             raise DindError(f"verify_timeout {desired.verify_timeout:g} is not between 0 and 300 seconds")
+        if desired.ipv6_range and desired.state == "present" and not desired.is_bridged:
+            raise ParameterError("an IPv6 range is of use in bridged mode only, and there is no offset", "ipv6_range")
         return desired
 
     @property
@@ -109,7 +121,7 @@ def originals(state: State) -> Record:
     """What the uplink had, or would have, without us: remembered, still on it, or both."""
     uplink, bridge = state.uplink_link, state.bridge_link
     if state.record:
-        record = state.record
+        record = _renewed(state, state.record)
         sources = (record.addresses, leaving(uplink)), (record.routes, _at_home(state, uplink))
     else:
         adopted = bridge if bridge and state.is_port else None
@@ -125,6 +137,22 @@ def originals(state: State) -> Record:
         )
     addresses, routes = (tuple(dict.fromkeys((*first, *second))) for first, second in sources)
     return replace(record, addresses=addresses, routes=routes)
+
+
+def _renewed(state: State, record: Record) -> Record:
+    """``record`` with the leases that there are now: with our files networkd renews them on the bridge."""
+    bridge = state.bridge_link
+    if bridge is None or not (state.persistence.files and state.persistence.is_followed):
+        return record
+    leased = [address for address in bridge.addresses if address.is_leased and not address.is_link_local]
+    learnt = [route for route in _at_home(state, bridge) if route.is_dynamic]
+    addresses = [a for a in record.addresses if not a.is_leased or a in bridge.addresses]
+    routes = [route for route in record.routes if not route.is_dynamic or route in learnt]
+    return replace(
+        record,
+        addresses=tuple(dict.fromkeys((*addresses, *leased))),
+        routes=tuple(dict.fromkeys((*routes, *learnt))),
+    )
 
 
 def _at_home(state: State, link: Link) -> tuple[Route, ...]:
@@ -169,7 +197,7 @@ def carve(desired: Desired, state: State) -> IPNetwork:
     record = originals(state)
     own = own_address(record)
     subnet, gateway = _ranges.network(own.cidr), gateway_of(record, 4)
-    peers = [_ranges.network(peer) for peer in desired.peers]
+    peers = [_ranges.network(peer, "peers") for peer in desired.peers]
     found = _ranges.carve(
         subnet, subnet.ip, desired.offset, desired.size, _ranges.network(gateway).ip if gateway else None, peers
     )
@@ -187,19 +215,23 @@ def carve_ipv6(desired: Desired, record: Record) -> str:
     """
     if not desired.ipv6_range:
         return ""
-    wanted = _ranges.network(desired.ipv6_range)
+    if record.mode == PROXY_ARP:
+        raise RangeError("with proxy ARP there is no IPv6 range: the kernel answers for single addresses", "ipv6_range")
+    wanted = _ranges.network(desired.ipv6_range, "ipv6_range")
     addresses = [_ranges.network(a.cidr) for a in record.addresses if a.family == 6 and not a.is_link_local]
     homes = [address for address in addresses if wanted.version == 6 and wanted in address]
     if not homes:
         known = ", ".join(str(address.cidr) for address in addresses) or "none"
-        raise RangeError(f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})")
+        raise RangeError(
+            f"the IPv6 range {wanted} lies in no IPv6 network of {record.uplink} (it has: {known})", "ipv6_range"
+        )
     if wanted.ip != wanted.network:
-        raise RangeError(f"the IPv6 range {wanted} has host bits set")
+        raise RangeError(f"the IPv6 range {wanted} has host bits set", "ipv6_range")
     gateway = gateway_of(record, 6)
     reserved = [address.ip for address in addresses] + ([_ranges.network(gateway).ip] if gateway else [])
     held = [str(address) for address in (*reserved, *(home.network for home in homes)) if address in wanted]
     if held and wanted not in [home.cidr for home in homes]:
-        raise RangeError(f"the IPv6 range {wanted} holds {held[0]}")
+        raise RangeError(f"the IPv6 range {wanted} holds {held[0]}", "ipv6_range")
     return str(wanted)
 
 
@@ -237,11 +269,11 @@ def bip(desired: Desired, state: State) -> str:
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     """What is to be done. Pure: no I/O, no clock."""
     if desired.state == "absent":
-        return names.plan((), state, roots.proc) + _plan_absent(state, roots)
+        return names.plan((), state, roots.proc) + _plan_absent(desired, state, roots)
     mode = mode_of(desired, state)
     steps = names.plan(_redirection(desired, state), state, roots.proc) + _plan_engine(desired, state)
     if mode == DEFAULT:
-        return steps + _plan_absent(state, roots)
+        return steps + _plan_absent(desired, state, roots)
     carve(desired, state)
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
@@ -275,7 +307,9 @@ def _plan_engine(desired: Desired, state: State) -> list[Step[State]]:
     return [Disarm(Path(desired.data_root), state.bridge, own)] if is_stale else []
 
 
-def _plan_absent(state: State, roots: Roots) -> list[Step[State]]:
+def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
+    if state.persistence.files or not state.persistence.is_followed:
+        return _plan_forgotten(desired, state, roots)
     record = state.record
     if record is None:
         return []
@@ -289,6 +323,32 @@ def _plan_absent(state: State, roots: Roots) -> list[Step[State]]:
         steps.append(Forward(record.uplink, record.bridge, wanted=False))
     steps += _sysctls(state, record.sysctls, roots)
     return [*steps, Forget(roots.record)]
+
+
+def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
+    """Back to the original, which networkd follows again. After a reboot there is no record, only our files."""
+    persistence = state.persistence
+    if persistence.original is None:
+        raise DindError(
+            f"the .network file that {state.uplink} had is gone, so it would be left without an address",
+            cure="put it back (our own files name it), or write another one and remove ours",
+        )
+    record = state.record or replace(_remembering_files(state, roots), bridge_before=None)
+    current = replace(originals(state), bridge_before=record.bridge_before, sysctls=record.sysctls, verified=False)
+    steps: list[Step[State]] = [Remember(roots.record, current, otherwise=state.record)]
+    if persistence.files:
+        steps.append(WriteFiles(roots.folders, current, persistence.files, {}, persistence.original))
+    steps.append(Follow(roots.folders, current, persistence.original, is_bridged=False))
+    if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
+        steps += _question(desired, current, state.uplink)
+    steps.append(GiveBack(current, (), has_followed=persistence.is_used))
+    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+
+
+def _remembering_files(state: State, roots: Roots) -> Record:
+    """What a record would hold that a reboot has taken away."""
+    was_off = {IP_FORWARD: "0"} if str(roots.folders.forwarding) in state.persistence.files else {}
+    return replace(originals(state), sysctls=was_off)
 
 
 def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
@@ -305,6 +365,7 @@ def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_move(desired, state, record)
+    _refuse_what_cannot_last(desired, state)
     wanted = {IP_FORWARD: "1"}
     record = _remembering(state, record, wanted)
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
@@ -321,8 +382,27 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]
     if is_new:
-        steps += [*_question(desired, record), Remember(roots.record, replace(record, verified=True))]
-    return steps
+        steps += _question(desired, record, record.bridge)
+    if desired.persist != "none":
+        steps += _plan_files(desired, state, record, roots)
+    return [*steps, Remember(roots.record, replace(record, verified=True))] if is_new else steps
+
+
+def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    """What makes it outlast a reboot; after the move is known to be good."""
+    persistence, folders = state.persistence, roots.folders
+    was_off = str(folders.forwarding) in persistence.files or record.sysctls.get(IP_FORWARD) == "0"
+    bridging = files.Bridging(record.uplink, record.bridge, record.mac, bridge_mtu(desired, state), was_off)
+    wanted = files.wanted(bridging, persistence, folders)
+    same = wanted == persistence.files
+    write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]
+    if not write and persistence.is_followed:
+        return []
+    return [
+        *write,
+        Follow(folders, record, persistence.original, is_bridged=True),
+        *_question(desired, record, record.bridge),
+    ]
 
 
 def _is_adopted(state: State, record: Record) -> bool:
@@ -357,14 +437,30 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
             )
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
-        raise DindError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs")
+        raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
+
+
+def _refuse_what_cannot_last(desired: Desired, state: State) -> None:
+    persistence = state.persistence
+    if desired.persist == "none" and persistence.files:
+        raise DindError(
+            f"the bridge is persisted in {', '.join(persistence.files)}, and persist is none",
+            cure="run state: absent first",
+        )
+    if desired.persist == "ifupdown":
+        raise DindError("persist: ifupdown is not implemented", cure="allowed are auto, networkd and none")
+    if desired.persist != "none" and persistence.manager != files.NETWORKD:
+        raise DindError(
+            f"systemd-networkd does not manage {state.uplink} ({persistence.found}), so the bridge cannot be persisted",
+            cure="set persist: none for a bridge that is gone after a reboot",
+        )
 
 
 def bridge_mtu(desired: Desired, state: State) -> int:
     largest = state.uplink_link.mtu if state.uplink else ETHERNET_MTU
     mtu = desired.mtu or largest
     if mtu > largest:
-        raise DindError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}")
+        raise ParameterError(f"mtu {mtu} is larger than that of {state.uplink or 'Ethernet'}, {largest}", "mtu")
     return mtu
 
 
@@ -403,9 +499,9 @@ def _announcement(record: Record) -> list[Step[State]]:
     return [Announce(record.bridge, record.mac, addresses)] if addresses else []
 
 
-def _question(desired: Desired, record: Record) -> list[Step[State]]:
+def _question(desired: Desired, record: Record, device: str) -> list[Step[State]]:
     gateways = tuple(filter(None, (gateway_of(record, 4), gateway_of(record, 6))))
     if not (desired.verify and gateways):
         return []
     sender = own_address(record).local
-    return [AskGateway(record.bridge, record.mac, sender, gateways, desired.verify_timeout)]
+    return [AskGateway(device, record.mac, sender, gateways, desired.verify_timeout)]

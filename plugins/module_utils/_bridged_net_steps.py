@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
@@ -88,6 +89,7 @@ class State:
     engine_addresses: tuple[str, ...] = ()  # of the bridge, in dockerd's own record
     rules: tuple[Rule, ...] = ()  # ours
     resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
+    persistence: Persistence = dataclasses.field(default_factory=Persistence)
 
     @property
     def uplink_link(self) -> Link:
@@ -141,6 +143,12 @@ def missing_routes(record: Record, network: Network, device: str) -> list[Route]
             missing.append(route)
             advertised.add((route.family, route.dst))
     return missing
+
+
+def unleased(record: Record) -> Record:
+    """``record`` without what comes and goes by leases and advertisements."""
+    addresses = tuple(address for address in record.addresses if not address.is_leased)
+    return replace(record, addresses=addresses, routes=tuple(r for r in record.routes if not r.is_dynamic))
 
 
 def _missing_neighbours(record: Record, network: Network, device: str) -> Iterator[Neighbour]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _daemon_json, _engine_ipv6, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.module_utils._services import Service
@@ -157,6 +157,7 @@ def desired_files(
 ) -> dict[str, dict[str, str]]:
     """The text of every file that each service is started with, by service and path.
 
+    ``params`` are the module's and, as "ipv6", what _engine_ipv6.of has made of them.
     Raises DindError where the user's daemon.json contradicts the roles.
     """
     level = "debug" if params["debug"] else "warn"
@@ -218,10 +219,10 @@ def daemon_config(
 
     Raises DindError where both set the same key differently.
     """
-    given = {word.partition("=")[0] for word in params["args"]}
+    given = {_daemon_json.flag_name(word) for word in params["args"]}
     features = image_store_features(params["storage_driver"], user_config.get("features", {}))
     driver = params["storage_driver"]
-    if features.get("containerd-snapshotter"):
+    if features.get(_daemon_json.IMAGE_STORE):
         driver = SNAPSHOTTERS.get(driver, driver)
     owned = {
         "data-root": params["data_root"],
@@ -231,14 +232,12 @@ def daemon_config(
         "fixed-cidr": params["fixed_cidr"],
         "default-gateway": params["default_gateway"],
         "live-restore": True,
+        **params["ipv6"],
     }
     config = {key: value for key, value in owned.items() if value not in ("", None)}
     contradicted = [key for key, value in user_config.items() if key in owned and value != owned[key]]
     if contradicted:
-        raise DindError(
-            f"{params['user_config']} sets {', '.join(sorted(contradicted))}, which the boot sets itself",
-            cure="take it out of that file",
-        )
+        raise _daemon_json.contradiction(params["user_config"], contradicted)
     defaults = {
         "log-level": level,
         "debug": params["debug"] or None,
@@ -255,23 +254,8 @@ def daemon_config(
 
 def image_store_features(storage_driver: str, user_features: Mapping[str, bool]) -> dict[str, bool]:
     """The user's own "features"; data of a snapshotter, found in the data root, is only of use with its image store."""
-    found = {"containerd-snapshotter": True} if storage_driver in SNAPSHOTTERS.values() else {}
+    found = {_daemon_json.IMAGE_STORE: True} if storage_driver in SNAPSHOTTERS.values() else {}
     return {**found, **user_features}
-
-
-def read_user_config(path: Path) -> dict[str, Any]:
-    """The user's own daemon.json, or nothing. Raises DindError where it is not a JSON object."""
-    try:
-        config = json.loads(path.read_text() or "{}")
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DindError(f"{path} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise DindError(f"{path} is not a JSON object")
-    if not isinstance(config.get("features", {}), dict):
-        raise DindError(f"{path}: features is not a JSON object")
-    return config
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -299,6 +283,7 @@ def version(path: Path) -> dict[str, Any]:
 def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = SERVICES) -> _plan.Outcome:
     """The module ``mesos.dind.engine``; of ``services`` only, where containerd is to run before all is known that
     dockerd wants to know."""
+    params = {**params, "ipv6": _engine_ipv6.of(params, runner)}
     if params["supervisor"] == "systemd":
         # Not at the boot of a container, which need not load it.
         from ansible_collections.mesos.dind.plugins.module_utils import _engine_systemd
@@ -307,7 +292,10 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Seque
     if params["state"] == "absent":
         raise DindError("state absent needs supervisor systemd", cure="a container's engine goes with the container")
     layout = Layout()
-    files = desired_files(params, read_user_config(Path(params["user_config"])), layout)
+    args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
+    if _daemon_json.wants_image_store(user_config) or params["storage_driver"] in SNAPSHOTTERS.values():
+        _daemon_json.require_image_store(runner)
+    files = desired_files({**params, "args": args}, user_config, layout)
     desired = {name: files[name] for name in services}
     paths = [path for texts in desired.values() for path in texts]
     done = _plan.converge(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _engine, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _daemon_json, _engine, _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -240,7 +240,8 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     if program is None and not check:
         raise DindError("there is no dockerd", cure="have the role engine install a package of it (engine_packages)")
     level = "debug" if params["debug"] else "warn"
-    user_config = _engine.read_user_config(Path(params["user_config"]))
+    args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
+    params = {**params, "args": args}
     config = _engine.daemon_config(params, user_config, {}, level)
     return {
         str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",

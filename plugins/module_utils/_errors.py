@@ -20,3 +20,12 @@ class DindError(Exception):
     def __str__(self) -> str:
         line = f"{self.step}: {self.cause}" if self.step else self.cause
         return f"{line}; {self.cure}" if self.cure else line
+
+
+class ParameterError(DindError):
+    """What is wrong is the value of ``parameter``, by the name that the module has for it."""
+
+    def __init__(self, cause: str, parameter: str) -> None:
+        super().__init__(cause)
+        self.args = (cause, parameter)  # what pickle calls it with
+        self.parameter = parameter

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _modules, _settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -88,20 +88,16 @@ class _HeadStart:
             "debug": given["engine_debug"],
         }
         containerd = _Containerd(_complete("engine", engine))
-        network = self._do(
-            "bridged_net",
-            {
-                "offset": given["network_offset"],
-                "size": given["network_size"],
-                "gateway": given["network_gateway"],
-            },
-        )
+        network = self._do("bridged_net", _settings.of_role("network", given))
         engine |= {
             "bridge": network["bridge"],
             "uplink": network["uplink"] if network["mode"] == "bridge" else "",
             "bip": network["bip"],
             "fixed_cidr": network["fixed_cidr"],
             "default_gateway": network["gateway"],
+            "bip_v6": network["bip_v6"],
+            "fixed_cidr_v6": network["fixed_cidr_v6"],
+            "default_gateway_v6": network["gateway_v6"],
             "address_pools": network["address_pools"],
             "masquerade": network["masquerade"],
             "dns": network["dns"],

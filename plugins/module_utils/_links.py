@@ -99,6 +99,11 @@ class Route:
         """Learnt from a router's advertisement, and refreshed by the next one."""
         return ("proto", "ra") in zip(self.options, self.options[1:], strict=False)
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Learnt from a router's advertisement or with a lease."""
+        return self.is_advertised or ("proto", "dhcp") in zip(self.options, self.options[1:], strict=False)
+
     def words(self, device: str, *, lasting: bool) -> str:
         """The route through ``device``, for `ip route`; ``lasting`` makes it permanent."""
         words = [self.dst if self.dst != "default" or self.family == 4 else "::/0"]

@@ -54,6 +54,7 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},
         "verify": {"type": "bool", "default": True},
         "verify_timeout": {"type": "float", "default": 5.0},
+        "persist": {"type": "str", "choices": ["auto", "networkd", "ifupdown", "none"], "default": "none"},
     },
     "engine": {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -65,6 +66,9 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "bip": {"type": "str", "default": ""},
         "fixed_cidr": {"type": "str", "default": ""},
         "default_gateway": {"type": "str", "default": ""},
+        "bip_v6": {"type": "str", "default": ""},
+        "fixed_cidr_v6": {"type": "str", "default": ""},
+        "default_gateway_v6": {"type": "str", "default": ""},
         "address_pools": {"type": "list", "elements": "dict", "default": []},
         "masquerade": {"type": "bool", "default": True},
         "dns": {"type": "list", "elements": "str", "default": []},

@@ -9,9 +9,17 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils import _daemon_json
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._filesystem import check_size
-from ansible_collections.mesos.dind.plugins.module_utils._settings import AGENTS, SettingError, Settings
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.module_utils._settings import (
+    AGENTS,
+    SettingError,
+    Settings,
+    of_role,
+    variable_of,
+)
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
@@ -25,6 +33,10 @@ NO_AGENT = (
 
 class CommandNotFoundError(DindError):
     """The command that would take the agent's place does not exist: status 127, as a shell gives."""
+
+
+class EngineConfigError(DindError):
+    """A user's daemon.json that cannot be merged: as wrong as a variable, and refused like one."""
 
 
 def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -83,18 +95,45 @@ def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
 
 
-def require_range(settings: Settings) -> None:
-    """Carve the range of bridged mode without changing anything. Raises SettingError where it does not fit."""
-    wanted = settings.role_variables["network_offset"]
-    if not wanted:
+def require_engine_settings(
+    settings: Settings, environ: Mapping[str, str], runner: Runner, path: Path = _daemon_json.USER_CONFIG
+) -> None:
+    """Look at what the user says to the engine, in DOCKER_DAEMON_ARGS and in a daemon.json.
+
+    Raises SettingError or EngineConfigError. What of it contradicts the storage that will be found is not known yet.
+    """
+    args = settings.role_variables["engine_args"]
+    try:
+        config = _daemon_json.read(path)
+        _daemon_json.require_no_owned(config, path)
+        if args or config:
+            _daemon_json.require_valid(args, runner)
+        if _daemon_json.wants_image_store(_daemon_json.arranged(args, config)[1]):
+            _daemon_json.require_image_store(runner)
+    except DindError as error:
+        if args and not config:
+            raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], str(error)) from None
+        beside = f" (beside DOCKER_DAEMON_ARGS={environ['DOCKER_DAEMON_ARGS']!r})" if args else ""
+        raise EngineConfigError(f"{path}{beside} is refused: {error}") from None
+
+
+def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Carve the range of bridged mode, and look for all else that the network must give, without changing anything.
+
+    Raises SettingError where it does not.
+    """
+    wanted = of_role("network", settings.role_variables)
+    if not any(wanted[name] for name in ("offset", "ipv6_range", "uplink", "mtu")):
         return
     # Imported here: only bridged mode needs netaddr, and its import is a tenth of the entry point's time.
-    from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net
+    from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _engine_ipv6
 
     try:
-        _bridged_net.require_range(offset=wanted, size=settings.role_variables["network_size"])
-    except _bridged_net.RangeError as error:
-        raise SettingError("DOCKER_NETWORK_OFFSET", wanted, str(error)) from None
+        network = _bridged_net.require(**wanted)
+        _engine_ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], Runner())
+    except ParameterError as error:
+        name = variable_of(f"network_{error.parameter}")
+        raise SettingError(name, environ.get(name, ""), str(error)) from None
 
 
 def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list[str]:
@@ -102,6 +141,7 @@ def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list
     # The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst.
     if settings.is_agent and (cgroups / "cgroup.controllers").exists():
         return [
-            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11) runs no Docker task"
+            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11), "
+            "other than the fork clusterd, runs no Docker task"
         ]
     return []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, Literal
 
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 
 if TYPE_CHECKING:
     from netaddr import IPAddress, IPNetwork
@@ -22,8 +22,11 @@ ALLOWED = 'a dotted quad such as 0.0.1.0, an integer from 0 to 4294967295, or "a
 SUGGESTIONS_LOOKED_AT = 4096
 
 
-class RangeError(DindError):
+class RangeError(ParameterError):
     """A range that cannot be had; the line holds the numbers."""
+
+    def __init__(self, cause: str, parameter: str = "offset") -> None:
+        super().__init__(cause, parameter)
 
 
 def parse_offset(text: str) -> int | Literal["auto"]:
@@ -42,8 +45,8 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def network(text: str) -> IPNetwork:
-    """``text`` (address/prefix) as netaddr's network, host bits kept. Raises RangeError."""
+def network(text: str, parameter: str = "offset") -> IPNetwork:
+    """``text`` (address/prefix) as netaddr's network, host bits kept. Raises RangeError about ``parameter``."""
     try:
         from netaddr import AddrFormatError, IPNetwork
     except ImportError:
@@ -51,7 +54,7 @@ def network(text: str) -> IPNetwork:
     try:
         return IPNetwork(text)
     except (AddrFormatError, ValueError):
-        raise RangeError(f"{text!r} is not a network in CIDR notation") from None
+        raise RangeError(f"{text!r} is not a network in CIDR notation", parameter) from None
 
 
 def networks(text: str) -> list[IPNetwork]:

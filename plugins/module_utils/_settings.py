@@ -7,6 +7,7 @@ Nothing else reads the environment. The entry point turns the result into extra 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mesos.dind.plugins.module_utils._daemon_json import flag_name
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import parse_offset
 from ansible_collections.mesos.dind.plugins.module_utils._size import parse_size
@@ -83,10 +85,45 @@ def prefix_length(text: str) -> int:
     return int(text)
 
 
+def mtu(text: str) -> int:
+    """As the kernel's bounds for a veth (include/linux/if_ether.h: ETH_MIN_MTU, ETH_MAX_MTU)."""
+    if not re.fullmatch(r"[0-9]{2,5}", text) or not 68 <= int(text) <= 65535:
+        raise ValueError("allowed is a number of bytes from 68 to 65535")
+    return int(text)
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r"[^\s/:]{1,15}", text) or text in (".", ".."):
+        raise ValueError("allowed is the name of a network device (at most 15 characters, no space, slash or colon)")
+    return text
+
+
+def ipv4_ranges(text: str) -> list[str]:
+    try:
+        return [str(ipaddress.IPv4Network(word)) for word in re.split(r"[,\s]+", text.strip(", \t\n"))]
+    except ValueError as error:
+        raise ValueError(
+            f"allowed are ranges with commas between, as in 172.17.2.0/24,172.17.3.0/24 ({error})"
+        ) from None
+
+
+def ipv6_range(text: str) -> str:
+    try:
+        return str(ipaddress.IPv6Network(text))
+    except ValueError as error:
+        raise ValueError(f"allowed is an IPv6 range, as in fd00:17::/64 ({error})") from None
+
+
 def seconds(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 3600:
         raise ValueError("allowed is whole seconds from 1 to 3600")
     return int(text)
+
+
+def verify_timeout(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not 0 < float(text) <= 300:
+        raise ValueError("allowed are seconds, more than 0 and at most 300, as in 0.5")
+    return float(text)
 
 
 def image_path(text: str) -> str:
@@ -116,7 +153,7 @@ def daemon_args(text: str) -> list[str]:
     except ValueError as error:
         raise ValueError(f"allowed are words that a shell could split ({error})") from None
     for word in words:
-        name = word.partition("=")[0]
+        name = flag_name(word)
         if name in OWNED_FLAGS:
             instead = OWNED_FLAGS[name]
             hint = f"use {instead} instead" if instead else "there is no other way to set it"
@@ -134,6 +171,13 @@ VARIABLES = (
     Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", one_of("ext4", "xfs")),
     Variable("MESOS_DIND_IMAGE", "storage_image", "/var/lib/mesos-dind/docker.img", image_path),
     Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", one_of("outer", "bridge")),
+    Variable("MESOS_DIND_NETWORK_MODE", "network_mode", "auto", one_of("auto", "bridge", "proxy_arp")),
+    Variable("MESOS_DIND_PEERS", "network_peers", [], ipv4_ranges),
+    Variable("MESOS_DIND_IPV6_RANGE", "network_ipv6_range", "", ipv6_range),
+    Variable("MESOS_DIND_UPLINK", "network_uplink", "", device),
+    Variable("MESOS_DIND_MTU", "network_mtu", None, mtu),
+    Variable("MESOS_DIND_VERIFY", "network_verify", True, flag),
+    Variable("MESOS_DIND_VERIFY_TIMEOUT", "network_verify_timeout", 5.0, verify_timeout),
     Variable("MESOS_DIND_DEBUG", "engine_debug", False, flag),
     Variable("MESOS_DIND_STOP_TIMEOUT", "agent_stop_timeout", 8, seconds),
 )
@@ -150,6 +194,18 @@ class Settings:
     def is_agent(self) -> bool:
         """True where the command is a Mesos agent under either of its names, with or without a path."""
         return self.command[0].rpartition("/")[2] in AGENTS
+
+
+def of_role(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of one role, without its name before them."""
+    prefix = f"{role}_"
+    return {name.removeprefix(prefix): value for name, value in variables.items() if name.startswith(prefix)}
+
+
+def variable_of(role_variable: str) -> str:
+    """The variable of the environment that becomes ``role_variable``."""
+    (name,) = (variable.name for variable in VARIABLES if variable.role_variable == role_variable)
+    return name
 
 
 def read(environ: Mapping[str, str], command: Sequence[str]) -> Settings:

@@ -76,7 +76,8 @@ options:
         one.
       - An engine before Docker 28 takes every other IPv6 address than its own off the bridge, so give it the whole
         network. It makes container addresses of their MAC addresses then, which follow from their IPv4 addresses, and
-        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6).
+        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6), and are to be given a part.
+      - Refused without an O(offset), and with proxy ARP, where the kernel answers for single IPv6 addresses only.
     type: str
     default: ""
   mode:
@@ -98,6 +99,23 @@ options:
     description: How long to wait for the gateway's answer, in seconds.
     type: float
     default: 5.0
+  persist:
+    description:
+      - By what the bridge is there again after a reboot, in mode V(bridge). Without it nothing is.
+      - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it
+        and for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
+        C(.network) file that the uplink had and of its drop-ins, which stay as they are; when those change, the next
+        run changes ours. That is so too where netplan makes that file. Where IPv4 forwarding was off,
+        C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps it on.
+      - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, and refused before anything is changed
+        where it does not.
+      - V(ifupdown) is refused as yet.
+      - V(none) arranges the running machine only. Where files of an earlier run are there, it is refused; run
+        O(state=absent) first.
+      - O(state=absent) removes the files whatever is said here, also after a reboot.
+    type: str
+    choices: [auto, networkd, ifupdown, none]
+    default: none
 requirements:
   - iproute2
   - iptables
@@ -107,8 +125,13 @@ attributes:
     description: Predicts exactly what a run would do, and refuses what a run would refuse.
     support: full
   diff_mode:
-    description: Shows links, addresses, routes and settings before and after.
+    description: Shows links, addresses, routes, settings and files before and after.
     support: full
+notes:
+  - With O(persist=networkd), C(systemd-networkd) takes the addresses off the bridge and puts them there again, once; it
+    was milliseconds when measured, with a lease until the server has answered. What was added by hand is given again,
+    but is not there after a reboot, as it would not be without the bridge.
+  - Where C(systemd-networkd) does not have the addresses back within 20 seconds, everything is undone.
 author:
   - The mesos.dind Authors (@mesos-dind)
 """
@@ -124,6 +147,11 @@ EXAMPLES = r"""
     offset: 0.0.1.0
     size: 24
     peers: [172.17.2.0/24, 172.17.3.0/24]
+
+- name: Do so on a machine, in a way that outlasts a reboot
+  mesos.dind.bridged_net:
+    offset: 0.0.1.0
+    persist: auto
 
 - name: Choose inner subnets that meet no outer route
   mesos.dind.bridged_net:

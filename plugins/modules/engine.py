@@ -55,6 +55,20 @@ options:
     description: The gateway of inner containers, where it is not the bridge.
     type: str
     default: ""
+  bip_v6:
+    description: IPv6 address and prefix length of the engine's bridge, as M(mesos.dind.bridged_net) returns it.
+    type: str
+    default: ""
+  fixed_cidr_v6:
+    description:
+      - The IPv6 range that inner containers get their addresses from. Empty leaves IPv6 to the user's C(daemon.json).
+      - An engine before Docker 28 takes only the whole network of O(bip_v6), a later one only a part of it.
+    type: str
+    default: ""
+  default_gateway_v6:
+    description: The IPv6 gateway of inner containers, where it is not the bridge.
+    type: str
+    default: ""
   address_pools:
     description: Where the subnets of further inner networks are taken from.
     type: list

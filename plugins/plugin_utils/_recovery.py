@@ -19,6 +19,20 @@ def setting(name: str, argv: Sequence[str], environment: Mapping[str, str]) -> s
     return given[-1] if given else environment.get(f"MESOS_{name.upper()}")
 
 
+def host_name(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What the agent calls its host: what it is told, or the name of its address, or that address itself.
+
+    https://mesos.apache.org/documentation/latest/configuration/agent/ (hostname, hostname_lookup). Raises OSError.
+    """
+    told = setting("hostname", argv, environment)
+    if told:
+        return told
+    looked_up = setting("hostname_lookup", argv, environment)
+    if looked_up not in ("false", "0") and "--no-hostname_lookup" not in argv:
+        return socket.gethostname()
+    return setting("ip", argv, environment) or socket.gethostbyname(socket.gethostname())
+
+
 def prepare(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Let an agent whose host name has changed since its last life start as a new one; returns what to tell of it.
 
@@ -28,7 +42,7 @@ def prepare(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
     work = setting("work_dir", argv, environment)
     if not work:
         return None
-    host = setting("hostname", argv, environment) or socket.gethostname()
+    host = host_name(argv, environment)
     note, latest = Path(work) / NOTE, Path(work) / "meta/slaves/latest"
     former = note.read_text().strip() if note.exists() else host
     told = None

@@ -89,6 +89,17 @@ class Agent:
         assert self.container.put_archive("/tmp", tar_of("task.tar", archive))
         self.inner("load", "--quiet", "--input", "/tmp/task.tar")
 
+    def launch(self, net: str, image: str, command: str) -> str:
+        """Have the stand-in run a task, whose `docker run` stays attached; the name of its container, which runs."""
+        count = len(self.read("/run/standin/launched").splitlines())
+        script = """
+            echo "$@" >/run/standin/launch
+            until name=$(sed -n "$0p" /run/standin/launched) && [ "$name" ]; do :; done
+            until [ "$(docker inspect --format {{.State.Running}} "$name" 2>&1)" = true ]; do :; done
+            echo "$name"
+        """
+        return self.run("timeout", str(BOOT_LIMIT), "sh", "-c", script, str(count + 1), net, image, command).strip()
+
     def read(self, path: str) -> str:
         return self.run("cat", path)
 
@@ -102,6 +113,12 @@ class Agent:
 
     def stderr(self) -> list[str]:
         return self.container.logs(stdout=False).decode(errors="replace").splitlines()
+
+    def source(self, destination: str) -> Path:
+        """Where on this machine what is mounted at ``destination`` lies."""
+        self.container.reload()
+        (mount,) = (mount for mount in self.container.attrs["Mounts"] if mount["Destination"] == destination)
+        return Path(mount["Source"])
 
     @property
     def started(self) -> float:
@@ -137,6 +154,20 @@ def loop_devices() -> set[str]:
     """The loop devices of agents' images on this machine."""
     found = {path.parents[1].name: path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")}
     return {device for device, file in found.items() if file.strip().endswith("/var/lib/mesos-dind/docker.img")}
+
+
+def attached_to(image: Path) -> str:
+    """The loop device of this very file. By its path it would be that of any agent."""
+    found = subprocess.run(["losetup", "--associated", str(image)], check=True, capture_output=True, text=True)
+    return found.stdout
+
+
+def assert_given_back(image: Path) -> None:
+    """The image has no loop device any more, and its file system is clean."""
+    assert not attached_to(image)
+    command = ["e2fsck", "-f", "-n", str(image)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 Start = Callable[..., Agent]

@@ -28,6 +28,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 MACHINE_SUITE = "bookworm"
 
 ImageOn = Callable[[str], str]
+MakeNetwork = Callable[..., Network]
 
 
 @pytest.fixture(scope="session")
@@ -161,34 +162,41 @@ def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
     return netaddr.IPNetwork(subnet)
 
 
-@pytest.fixture
-def user_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
-    """A user-defined network whose agents get their addresses from the first /24 of a /16."""
-    with network_of_its_own(engine, label) as made:
-        yield made
+@pytest.fixture(scope="session")
+def make_network(engine: docker.DockerClient, label: str) -> MakeNetwork:
+    """Makes user-defined networks whose agents get their addresses from the first /24 of a /16, and with ``ipv6`` also
+    from a /64. Who asks for one removes it."""
+    key, _, value = label.partition("=")
+
+    def make(ipv6: bool = False) -> Network:
+        for second in range(200, 250):
+            pools = [docker.types.IPAMPool(f"10.{second}.0.0/16", f"10.{second}.0.0/24", f"10.{second}.0.1")]
+            if ipv6:
+                pools.append(docker.types.IPAMPool(f"fd00:6d64:{second}::/64", gateway=f"fd00:6d64:{second}::1"))
+            with contextlib.suppress(docker.errors.APIError):  # somebody else's
+                made = engine.networks.create(
+                    f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
+                    ipam=docker.types.IPAMConfig(pool_configs=pools),
+                    enable_ipv6=ipv6,
+                    labels={key: value},
+                )
+                made.reload()
+                return made
+        pytest.fail("no free subnet among 10.200.0.0/16 to 10.249.0.0/16")
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def machines_network(engine: docker.DockerClient, label: str) -> Iterator[Network]:
-    """The same for the machines of a whole file."""
-    with network_of_its_own(engine, label) as made:
-        yield made
+def machines_network(make_network: MakeNetwork) -> Iterator[Network]:
+    """One for the machines of a whole file."""
+    made = make_network()
+    yield made
+    made.remove()
 
 
-@contextlib.contextmanager
-def network_of_its_own(engine: docker.DockerClient, label: str) -> Iterator[Network]:
-    key, _, value = label.partition("=")
-    for second in range(200, 250):
-        pool = docker.types.IPAMPool(f"10.{second}.0.0/16", f"10.{second}.0.0/24", f"10.{second}.0.1")
-        with contextlib.suppress(docker.errors.APIError):  # somebody else's
-            made = engine.networks.create(
-                f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
-                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-                labels={key: value},
-            )
-            break
-    else:
-        pytest.fail("no free subnet among 10.200.0.0/16 to 10.249.0.0/16")
-    made.reload()
+@pytest.fixture
+def user_network(make_network: MakeNetwork) -> Iterator[Network]:
+    made = make_network()
     yield made
     made.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from typing import Any
 
@@ -122,6 +123,8 @@ def test_status_says_for_a_machine_what_was_found_and_would_change(agent: Agent)
 def test_the_log_is_a_dozen_lines_with_the_time_of_each_step(agent: Agent) -> None:
     lines = [line for line in agent.stderr() if line.startswith("mesos-dind: ")]
     assert 6 <= len(lines) <= 12
+    timed = [line for line in lines if re.match(r"mesos-dind: \w+ +\d+\.\d\d s  \w", line)]
+    assert [line.split()[1] for line in timed] == ["ansible", "cgroups", "storage", "network", "engine", "agent"]
     steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
     assert [step["step"] for step in steps] == ["ansible", "cgroups", "storage", "network", "engine", "agent"]
     assert all(step["seconds"] > 0 for step in steps)
@@ -243,18 +246,42 @@ def test_debug_output_never_has_a_secret(start: Start, volume: str) -> None:
     assert "hunter2-secret" not in agent.logs()
     assert "MESOS_CREDENTIAL" in agent.read("/run/mesos-dind/settings.json")
     assert "hunter2-secret" not in agent.run("sh", "-c", "cat /run/mesos-dind/*.json /var/log/mesos-dind/*/*")
+    steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
+    assert [step["step"] for step in steps] == ["ansible", "cgroups", "storage", "network", "engine", "agent"]
 
 
-@pytest.mark.parametrize("service", ["dockerd", "containerd"])
-def test_a_killed_engine_comes_back_and_containers_survive(agent: Agent, task_archive: bytes, service: str) -> None:
+@pytest.mark.parametrize(("service", "attached_ends"), [("dockerd", True), ("containerd", False)])
+def test_a_killed_engine_comes_back_and_a_task_survives(
+    start: Start, volume: str, task_archive: bytes, service: str, attached_ends: bool
+) -> None:
+    """A Mesos executor hangs on an attached `docker run`, which ends with dockerd: to Mesos the task has failed."""
+    agent = start(volumes={volume: "/var/lib/docker"}).await_boot()
     agent.load(task_archive)
-    task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
-    before = agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task)
+    script = "trap 'exit 5' TERM; trap 'echo heard' USR1; while :; do sleep 1 & wait $!; done"
+    task = agent.launch("bridge", "mesos-dind-task", script)
+    state = "{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}"
+    before = agent.inner("inspect", "--format", state, task)
     killed = agent.run("pidof", service)
     agent.run("pkill", "-KILL", "-x", service)
-    agent.run("timeout", "30", "sh", "-c", f"until docker exec {task} true; do sleep 0.1; done")
+    agent.run("timeout", "60", "sh", "-c", f"until docker exec {task} true 2>/dev/null; do sleep 0.1; done")
     assert agent.run("pidof", service) != killed
-    assert agent.inner("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}}", task) == before
+    assert agent.inner("inspect", "--format", state, task) == before
+    assert before.endswith("true")
+    status = f"/run/standin/tasks/{task}.exit"
+    if attached_ends:
+        agent.run("timeout", "60", "sh", "-c", f"until [ -s {status} ]; do sleep 0.1; done")
+        assert agent.read(status).strip() == "125"
+        assert "error waiting for container: unexpected EOF" in agent.read(f"/run/standin/tasks/{task}.stderr")
+    else:
+        assert agent.exec("test", "-e", status).exit_code == 1
+    # It is usable as if nothing had been: its output goes on, and it ends as it is asked to.
+    agent.inner("exec", task, "kill", "-USR1", "1")
+    agent.run("timeout", "60", "sh", "-c", f'until [ "$(docker logs {task})" = heard ]; do sleep 0.1; done')
+    agent.inner("stop", "--time=20", task)
+    assert agent.inner("inspect", "--format", "{{.State.ExitCode}}", task) == "5"
+    if not attached_ends:
+        agent.run("timeout", "60", "sh", "-c", f"until [ -s {status} ]; do sleep 0.1; done")
+        assert agent.read(status).strip() == "5"
 
 
 def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, volume: str) -> None:

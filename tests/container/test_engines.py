@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import handed_over
 import jmespath
 import netaddr
 import pytest
-from agents import Agent, Start
+from agents import Agent, Start, assert_given_back, attached_to
 from conftest import IMAGE, ImageOn
 from docker.models.networks import Network
 
@@ -94,23 +95,12 @@ def test_a_stop_is_in_time_and_leaves_the_storage_clean(
     agent.load(task_archive)
     script = "trap 'echo farewell >/kept/said; exit 0' TERM; while :; do sleep 1 & wait $!; done"
     agent.inner("run", "--detach", "--volume=/var/lib/mesos-dind:/kept", "mesos-dind-task", "sh", "-c", script)
-    agent.container.reload()
-    (mount,) = (mount for mount in agent.container.attrs["Mounts"] if mount["Destination"] == "/var/lib/mesos-dind")
-    kept = Path(mount["Source"])
+    kept = agent.source("/var/lib/mesos-dind")
     assert attached_to(kept / "docker.img")
     agent.container.stop(timeout=20)
     assert agent.wait() == 0
     assert (kept / "said").read_text() == "farewell\n"
-    assert not attached_to(kept / "docker.img")
-    command = ["e2fsck", "-f", "-n", str(kept / "docker.img")]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout
-
-
-def attached_to(image: Path) -> str:
-    """The loop device of this very file. By its path it would be that of any agent."""
-    found = subprocess.run(["losetup", "--associated", str(image)], check=True, capture_output=True, text=True)
-    return found.stdout
+    assert_given_back(kept / "docker.img")
 
 
 def test_bridged_mode_survives_a_restart_under_another_address(
@@ -147,6 +137,59 @@ def assert_bridged(agent: Agent, subnet: netaddr.IPNetwork) -> None:
             check=True, capture_output=True,
         )  # fmt: skip
     agent.inner("exec", "one", "ping", "-c", "1", "-W", "5", str(subnet.network + 1))
+
+
+def test_what_is_said_twice_is_an_error_that_names_both_places(
+    image: str, suite: str, start: Start, tmp_path: Path
+) -> None:
+    """Before anything is changed where the engine can look at it, which 20.10 cannot."""
+    said = tmp_path / "daemon.json"
+    said.write_text('{"labels": ["a=b"]}')
+    volumes = {str(said): "/etc/docker/daemon.json"}
+    agent = start("true", image=image, env={"DOCKER_DAEMON_ARGS": "--label=c=d"}, volumes=volumes)
+    assert agent.wait() == (70 if suite == "bookworm" else 64)
+    *_, line = agent.stderr()
+    assert "labels: (from flag: [c=d], from file: [a=b])" in line
+
+
+def test_an_image_store_that_the_engine_does_not_have_is_refused(
+    image_on: ImageOn, start: Start, tmp_path: Path
+) -> None:
+    asked = tmp_path / "daemon.json"
+    asked.write_text(SNAPSHOTTER)
+    agent = start("true", image=image_on("bookworm"), volumes={str(asked): "/etc/docker/daemon.json"})
+    assert agent.wait() == 64
+    (line,) = agent.stderr()
+    assert re.search(r"Docker 20\.10\.\S+ has no containerd image store", line)
+
+
+def test_an_image_store_that_is_found_on_an_engine_without_one_is_named(
+    image_on: ImageOn, start: Start, volume: str, task_archive: bytes
+) -> None:
+    volumes = {volume: "/var/lib/mesos-dind"}
+    env = {"DOCKER_DAEMON_ARGS": "--feature containerd-snapshotter"}
+    agent = start("sleep", "1000", image=image_on("forky"), env=env, volumes=volumes).await_boot()
+    assert_image_store(agent)
+    agent.load(task_archive)
+    agent.container.stop(timeout=20)
+    older = start("true", image=image_on("bookworm"), volumes=volumes)
+    assert older.wait() == 70
+    *_, line = older.stderr()
+    assert re.match(r"mesos-dind: engine: Docker 20\.10\.\S+ has no containerd image store", line)
+
+
+def test_another_feature_by_a_flag_keeps_the_image_store(
+    image_on: ImageOn, start: Start, volume: str, task_archive: bytes
+) -> None:
+    """dockerd takes features from one place only."""
+    for feature in ("containerd-snapshotter=true", "buildkit=false"):
+        env = {"DOCKER_DAEMON_ARGS": f"--feature={feature}"}
+        agent = start("sleep", "1000", image=image_on("forky"), env=env, volumes={volume: "/var/lib/docker"})
+        assert_image_store(agent.await_boot())
+        agent.load(task_archive)
+        features = json.loads(agent.read("/run/mesos-dind/daemon.json"))["features"]
+        agent.container.stop(timeout=20)
+    assert features == {"buildkit": False, "containerd-snapshotter": True}
 
 
 @pytest.mark.parametrize("on", ["", "forky"])

@@ -93,6 +93,12 @@ def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
             "DOCKER_NETWORK_OFFSET": "0.0.10.0",
             "DOCKER_NETWORK_SIZE": "25",
             "MESOS_DIND_GATEWAY": "bridge",
+            "MESOS_DIND_NETWORK_MODE": "bridge",
+            "MESOS_DIND_PEERS": "172.17.250.0/24,10.255.0.0/16",
+            "MESOS_DIND_UPLINK": "eth0",
+            "MESOS_DIND_MTU": "1400",
+            "MESOS_DIND_VERIFY": "0",
+            "MESOS_DIND_VERIFY_TIMEOUT": "2.5",
         },
     ).await_boot()  # fmt: skip
     assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
@@ -100,7 +106,7 @@ def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
 
 
 def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None:
-    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--no-such-flag"}, volumes={volume: "/var/lib/docker"})
+    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--default-runtime=nope"}, volumes={volume: "/var/lib/docker"})
     assert agent.wait() == 70
     (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
-    assert "no-such-flag" in line
+    assert "default runtime 'nope'" in line

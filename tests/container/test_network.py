@@ -141,11 +141,11 @@ def test_inner_containers_resolve_the_names_of_a_user_defined_network(
     """Of every kind of inner network, and in every life: the outer resolver has other ports in each."""
     agents = {
         alias: start(
-            env={"DOCKER_NETWORK_OFFSET": offset},
+            env={"DOCKER_NETWORK_OFFSET": offset, "MESOS_DIND_NETWORK_MODE": mode},
             network=user_network.name,
             networking_config={user_network.name: EndpointConfig("1.45", aliases=[alias])},
         )
-        for alias, offset in (("plain", ""), ("bridged", "auto"))
+        for alias, offset, mode in (("plain", "", ""), ("bridged", "auto", "bridge"), ("routed", "auto", "proxy_arp"))
     }
     for agent in agents.values():
         agent.await_boot().load(task_archive)
@@ -159,23 +159,23 @@ def test_inner_containers_resolve_the_names_of_a_user_defined_network(
         steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
         assert [step["step"] for step in steps if step["ahead"]] == ["cgroups", "storage", "network", "engine"]
 
-    def each_finds_the_other() -> None:
-        for here, alias in ((agents["plain"], "bridged"), (agents["bridged"], "plain")):
-            there = agents[alias]
+    def each_finds_another() -> None:
+        for name_here, alias in (("plain", "bridged"), ("bridged", "routed"), ("routed", "plain")):
+            here, there = agents[name_here], agents[alias]
             for name in (alias, str(there.container.name), f"{alias}.{user_network.name}"):
                 for network in ("bridge", "own", "host"):
                     answer = here.inner("exec", f"on-{network}", "nslookup", name)
                     assert f"Address: {there.address}\n" in f"{answer}\n", (alias, name, network)
 
-    each_finds_the_other()
+    each_finds_another()
     for agent in agents.values():
         agent.run("s6-svc", "-wR", "-r", "/etc/mesos-dind/services/dockerd")
-    each_finds_the_other()
+    each_finds_another()
     for agent in agents.values():
         agent.container.restart(timeout=20)
     for agent in agents.values():
         agent.await_line("stand-in agent: running")
-    each_finds_the_other()
+    each_finds_another()
 
 
 def test_where_the_outer_resolver_is_reached_as_it_is_inner_containers_have_it(pair: Pair) -> None:

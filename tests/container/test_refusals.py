@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from agents import Start
+from agents import Agent, Start
 
 WRONG = [
     ("DOCKER_NETWORK_OFFSET", "1.2.3", "dotted quad"),
@@ -16,13 +18,26 @@ WRONG = [
     ("VAR_LIB_DOCKER_SIZE", "1K", "ext4"),
     ("DOCKER_DAEMON_ARGS", "--label 'open", "split"),
     ("DOCKER_DAEMON_ARGS", "--data-root=/elsewhere", "/var/lib/docker"),
+    ("DOCKER_DAEMON_ARGS", "-g/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "-b none", "DOCKER_NETWORK_OFFSET"),
+    ("DOCKER_DAEMON_ARGS", "--no-such-flag", "unknown flag: --no-such-flag"),
+    ("DOCKER_DAEMON_ARGS", "--dns=nowhere", "IP address"),
     ("LOG", "syslog", "stdio, file"),
     ("MESOS_DIND_STORAGE", "zfs", "auto, overlay, loop, aufs, vfs"),
     ("MESOS_DIND_FILESYSTEM", "btrfs", "ext4, xfs"),
     ("MESOS_DIND_IMAGE", "docker.img", "absolute"),
     ("MESOS_DIND_IMAGE", "/var/lib/docker/docker.img", "outside of /var/lib/docker"),
     ("MESOS_DIND_GATEWAY", "inner", "outer, bridge"),
+    ("MESOS_DIND_NETWORK_MODE", "nat", "auto, bridge, proxy_arp"),
+    ("MESOS_DIND_PEERS", "172.17.2.1/24", "172.17.2.0/24,172.17.3.0/24"),
+    ("MESOS_DIND_IPV6_RANGE", "172.17.2.0/24", "fd00:17::/64"),
+    ("MESOS_DIND_IPV6_RANGE", "fd00:17::/64", "bridged mode only"),
+    ("MESOS_DIND_UPLINK", "eth0/1", "network device"),
+    ("MESOS_DIND_UPLINK", "eth9", "only eth0"),
+    ("MESOS_DIND_MTU", "67", "68 to 65535"),
+    ("MESOS_DIND_MTU", "65000", "larger than that of eth0"),
+    ("MESOS_DIND_VERIFY", "no", "0, 1"),
+    ("MESOS_DIND_VERIFY_TIMEOUT", "0", "more than 0"),
     ("MESOS_DIND_DEBUG", "yes", "0, 1"),
     ("MESOS_DIND_STOP_TIMEOUT", "soon", "1 to 3600"),
     ("MESOS_DIND_STORAG", "loop", "MESOS_DIND_STORAGE"),
@@ -39,8 +54,37 @@ def test_a_wrong_value_is_one_line_and_64(start: Start, name: str, value: str, a
     assert repr(value) in line
     assert allowed in line
     # Nothing that the boot makes is there.
+    assert_untouched(agent)
+
+
+def assert_untouched(agent: Agent) -> None:
     paths = {str(change["Path"]) for change in agent.container.diff()}
-    assert not {path for path in paths if path.startswith(("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker"))}
+    made = {path for path in paths if path.startswith(("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker/"))}
+    assert made <= {"/etc/docker/daemon.json"}, "which is where the test has mounted its own"
+
+
+@pytest.mark.parametrize(
+    ("config", "args", "cause"),
+    [
+        ("{", "", "is not JSON"),
+        ('{"features": []}', "", "features is not a JSON object"),
+        ('{"bip": "10.0.0.1/8", "data-root": "/elsewhere"}', "", "sets bip, data-root, which the boot sets itself"),
+        ('{"no-such-key": 1}', "", "don't match any configuration option: no-such-key"),
+        ('{"labels": ["a=b"]}', "--label=c=d", "labels: (from flag: [c=d], from file: [a=b])"),
+    ],
+)
+def test_a_wrong_daemon_json_is_one_line_and_64(
+    start: Start, tmp_path: Path, config: str, args: str, cause: str
+) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_text(config)
+    agent = start("true", env={"DOCKER_DAEMON_ARGS": args}, volumes={str(path): "/etc/docker/daemon.json"})
+    assert agent.wait() == 64
+    (line,) = agent.logs().splitlines()
+    assert line.startswith("mesos-dind: /etc/docker/daemon.json")
+    assert cause in line
+    assert (f"DOCKER_DAEMON_ARGS={args!r}" in line) is bool(args)
+    assert_untouched(agent)
 
 
 def test_an_offset_that_does_not_fit_is_refused_with_the_numbers(start: Start) -> None:
@@ -82,11 +126,50 @@ def test_another_command_that_is_missing(start: Start) -> None:
 
 
 def test_a_failure_of_a_step_is_70_and_names_step_cause_and_cure(start: Start, volume: str) -> None:
-    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--no-such-flag"}, volumes={volume: "/var/lib/docker"})
+    agent = start("true", env={"DOCKER_DAEMON_ARGS": "--default-runtime=nope"}, volumes={volume: "/var/lib/docker"})
     assert agent.wait() == 70
-    line = next(line for line in agent.stderr() if line.startswith("mesos-dind: engine:"))
-    assert "start dockerd" in line
-    assert "unknown flag: --no-such-flag" in line
+    (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
+    assert "start dockerd: dockerd ended while it started; its last log lines: " in line
+    assert "specified default runtime 'nope' does not exist" in line
+
+
+def test_a_containerd_that_cannot_start_is_an_error_and_no_loop(start: Start, volume: str, tmp_path: Path) -> None:
+    (tmp_path / "containerd.toml").write_text("version = 99\n")
+    volumes = {volume: "/var/lib/docker", str(tmp_path / "containerd.toml"): "/etc/mesos-dind/containerd.toml"}
+    agent = start("true", volumes=volumes)
+    assert agent.wait() == 70
+    (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
+    assert "start containerd: containerd ended while it started; its last log lines: " in line
+    assert "unsupported config version `99`" in line
+    said = [line for line in agent.stderr() if line.startswith("containerd: ")]
+    assert len(said) == 1, "it was started once"
+
+
+def test_aufs_is_refused_with_what_lacks_it(start: Start, volume: str) -> None:
+    agent = start("true", env={"MESOS_DIND_STORAGE": "aufs"}, volumes={volume: "/var/lib/docker"})
+    assert agent.wait() == 70
+    line = next(line for line in agent.stderr() if line.startswith("mesos-dind: storage:"))
+    assert "the kernel has no AUFS and the engine has no AUFS any more" in line
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"#!/no/such/interpreter\n", 127), (b"\x00 is no program\n", 126)])
+def test_a_command_that_cannot_be_run_is_told_from_ansibles_own_failures(
+    start: Start, volume: str, tmp_path: Path, content: bytes, status: int
+) -> None:
+    """It is found out by the exec at the very end of the boot."""
+    command = tmp_path / "command"
+    command.write_bytes(content)
+    command.chmod(0o755)
+    agent = start("/command", volumes={volume: "/var/lib/docker", str(command): "/command"})
+    assert agent.wait() == status
+    *_, line = agent.stderr()
+    assert line.startswith("mesos-dind: agent: /command: ")
+
+
+@pytest.mark.parametrize("status", [1, 2, 4, 250])
+def test_a_status_of_the_agents_that_ansible_has_too_is_the_agents(start: Start, volume: str, status: int) -> None:
+    agent = start("sh", "-c", f"exit {status}", volumes={volume: "/var/lib/docker"})
+    assert agent.wait() == status
 
 
 def test_two_containers_never_share_a_data_root(start: Start, volume: str) -> None:

@@ -687,9 +687,9 @@ def test_the_default_mode_after_the_bridged_mode_gives_the_uplink_back(bench):
 def test_the_preflight_carves_without_changing_anything(bench):
     agent = bench.agent("172.17.0.2/16")
     before = agent.snapshot()
-    agent.namespace.call(_bridged_net.require_range, agent.roots, offset="auto", size=None)
+    agent.namespace.call(_bridged_net.require, agent.roots, offset="auto", size=None)
     with pytest.raises(_bridged_net.RangeError, match="size 16"):
-        agent.namespace.call(_bridged_net.require_range, agent.roots, offset="auto", size=16)
+        agent.namespace.call(_bridged_net.require, agent.roots, offset="auto", size=16)
     assert agent.snapshot() == before
 
 

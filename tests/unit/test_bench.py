@@ -36,6 +36,13 @@ def test_a_row_has_the_ratio_of_the_medians() -> None:
     assert replace(row, goal=0.49).verdict == "over"
 
 
+def test_a_row_that_is_to_be_as_good_as_another_at_least() -> None:
+    row = Series("throughput", "throughput", "Gbit/s", ours=(7.0, 9.0, 8.0), other=(8.0,), least=1.0)
+    assert (row.bound, row.verdict) == (">= 1", "ok")
+    assert replace(row, least=1.01).verdict == "under"
+    assert replace(row, other=()).verdict == ""
+
+
 def test_a_limit_is_for_the_images_own_value() -> None:
     assert Series("pass", "pass", "ms", (29.0, 30.0, 31.0), limit=30.0).verdict == "ok"
     assert Series("pass", "pass", "ms", (30.5,), limit=30.0).verdict == "over"

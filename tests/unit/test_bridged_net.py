@@ -33,7 +33,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Survey,
     move_lines,
 )
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
@@ -421,6 +421,32 @@ def test_ipv6_ranges_that_cannot_be(ipv6_range, cause):
     eth0 = replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64)))
     with pytest.raises(RangeError, match=re.escape(cause)):
         plan(Desired(offset="0.0.1.0", ipv6_range=ipv6_range), fresh(eth0), ROOTS)
+
+
+@pytest.mark.parametrize(
+    ("params", "parameter", "cause"),
+    [
+        ({"uplink": "eth9"}, "uplink", "no network device 'eth9', only eth0"),
+        ({"mtu": 9000}, "mtu", "larger than that of eth0, 1500"),
+        ({"mtu": 1200}, "mtu", "below 1280, which IPv6 on eth0 needs"),
+        ({"offset": "0.0.1.7"}, "offset", "no multiple"),
+        ({"peers": ("172.17.1.0/33",)}, "peers", "CIDR"),
+        ({"ipv6_range": "fd00:1::/64"}, "ipv6_range", "lies in no IPv6 network"),
+        ({"ipv6_range": "fd00::/64", "mode": "proxy_arp"}, "ipv6_range", "with proxy ARP there is no IPv6 range"),
+        ({"ipv6_range": "fd00::/64", "offset": ""}, "ipv6_range", "in bridged mode only"),
+    ],
+)
+def test_a_refusal_knows_whose_fault_it_is(params, parameter, cause):
+    state = fresh(replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64))))
+
+    def look():
+        desired = Desired.of({"offset": "0.0.1.0", "mode": "bridge", **params})
+        choose_uplink(desired, state.network, None)
+        plan(desired, state, ROOTS)
+
+    with pytest.raises(ParameterError, match=cause) as refused:
+        look()
+    assert refused.value.parameter == parameter
 
 
 def test_the_whole_ipv6_network_may_be_the_range():

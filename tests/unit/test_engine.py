@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _engine
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_ipv6
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 LAYOUT = _engine.Layout()
 PARAMS = {
@@ -20,6 +20,7 @@ PARAMS = {
     "bip": "172.17.0.2/16",
     "fixed_cidr": "172.17.1.0/24",
     "default_gateway": "172.17.0.1",
+    "ipv6": {},
     "address_pools": [],
     "masquerade": True,
     "dns": [],
@@ -78,6 +79,71 @@ def test_a_user_who_asks_for_the_containerd_image_store_gets_a_driver_that_it_ha
     assert config({"features": {"containerd-snapshotter": False}}, storage_driver=driver)["storage-driver"] == driver
 
 
+def test_ipv6_is_the_roles_with_a_range_and_the_users_without_one() -> None:
+    keys = {"ipv6": True, "fixed-cidr-v6": "fd00:17::/64"}
+    assert config(ipv6=keys).items() >= keys.items()
+    assert config(keys).items() >= keys.items()
+    with pytest.raises(DindError, match="sets fixed-cidr-v6, which the boot sets itself"):
+        config({"fixed-cidr-v6": "fd00:18::/64"}, ipv6=keys)
+
+
+class Installed(Runner):
+    """A machine on which `dockerd --version` says something."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def run(self, *argv: str, **_options: object) -> Command:
+        assert argv == ("dockerd", "--version")
+        return Command(argv, 0, self.said, "", 0.0)
+
+
+# As Debian 12, 13 and testing say it.
+DOCKER_20, DOCKER_26, DOCKER_28 = (
+    Installed(f"Docker version {version}, build 411e817\n")
+    for version in ("20.10.24+dfsg1", "26.1.5+dfsg1", "28.5.2+dfsg3")
+)
+BIP_V6, GATEWAY_V6 = "fd00:17::2/64", "fd00:17::1"
+
+
+def test_ipv6_before_docker_28_is_the_whole_network() -> None:
+    for docker in (DOCKER_20, DOCKER_26):
+        assert _engine_ipv6.config("fd00:17::/64", BIP_V6, GATEWAY_V6, docker) == {
+            "ipv6": True,
+            "fixed-cidr-v6": "fd00:17::/64",
+            "default-gateway-v6": GATEWAY_V6,
+        }
+
+
+def test_ipv6_since_docker_28_is_a_part_of_the_network() -> None:
+    assert _engine_ipv6.config("fd00:17::1:0/112", BIP_V6, "", DOCKER_28) == {
+        "ipv6": True,
+        "fixed-cidr-v6": "fd00:17::1:0/112",
+        "bip6": BIP_V6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "bip", "docker", "cause"),
+    [
+        ("fd00:17::1:0/112", BIP_V6, DOCKER_26, "26, can give addresses of the whole network fd00:17::/64 only"),
+        ("fd00:17::/96", "fd00:17::2/96", DOCKER_26, "26, makes addresses of MAC addresses only in a network of at mo"),
+        ("fd00:17::/64", BIP_V6, DOCKER_28, "28, would give addresses of all of fd00:17::/64, others' too"),
+    ],
+)
+def test_ipv6_ranges_that_the_engine_cannot_take(wanted: str, bip: str, docker: Runner, cause: str) -> None:
+    with pytest.raises(ParameterError, match=cause) as refused:
+        _engine_ipv6.config(wanted, bip, GATEWAY_V6, docker)
+    assert refused.value.parameter == "ipv6_range"
+
+
+def test_without_an_ipv6_range_nobody_asks_for_the_engines_version() -> None:
+    assert _engine_ipv6.config("", "", "", Installed("")) == {}
+    with pytest.raises(DindError, match="says no version but 'podman'"):
+        _engine_ipv6.config("fd00:17::/64", BIP_V6, "", Installed("podman\n"))
+
+
 def test_without_masquerading() -> None:
     assert config(masquerade=False)["ip-masq"] is False
 
@@ -105,15 +171,6 @@ def test_a_users_file_is_merged_and_comes_before_a_default() -> None:
 def test_a_users_file_that_contradicts_a_role_is_refused_and_named() -> None:
     with pytest.raises(DindError, match=r"/etc/docker/daemon\.json sets bip, data-root, which the boot sets itself"):
         config({"data-root": "/elsewhere", "bip": "10.0.0.1/8"})
-
-
-def test_a_users_file_that_is_no_json_object(tmp_path: Path) -> None:
-    file = tmp_path / "daemon.json"
-    assert _engine.read_user_config(file) == {}
-    for text in ("{", "[]", '"x"', '{"features": []}'):
-        file.write_text(text)
-        with pytest.raises(DindError, match=r"daemon\.json(: features)? is not"):
-            _engine.read_user_config(file)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))

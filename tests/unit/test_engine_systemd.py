@@ -24,7 +24,7 @@ UNTOUCHED = State({}, up=True, enabled=True)
 def params(**given: Any) -> dict[str, Any]:
     defaults = {name: about.get("default") for name, about in _modules.ARGUMENT_SPECS["engine"].items()}
     # Where nobody has one: the machine of the tests may have a configuration of its own.
-    return {**defaults, "supervisor": "systemd", "user_config": "/nonexistent/daemon.json", **given}
+    return {**defaults, "supervisor": "systemd", "user_config": "/nonexistent/daemon.json", "ipv6": {}, **given}
 
 
 def files(state: State = UNTOUCHED, **given: Any) -> dict[str, str]:

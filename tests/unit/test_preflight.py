@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 
 @pytest.mark.parametrize(
@@ -19,3 +22,40 @@ def test_an_agent_on_pure_v2_is_told_what_mesos_cannot_do(
         (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     told = _preflight.warnings(_settings.read({}, [command]), tmp_path)
     assert [("Docker task" in line) for line in told] == [True] * warned
+
+
+class Dockerd(Runner):
+    """What Docker 28 answers to ``--version``, and to ``--validate`` where it likes nothing."""
+
+    def run(self, *argv: str, **_options: Any) -> Command:
+        if "--validate" in argv:
+            return Command(argv, 1, "", "the following directives are specified both as a flag and in the file\n", 0.0)
+        return Command(argv, 0, "Docker version 28.5.2, build 5d6db84\n", "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("args", "config", "kind", "line"),
+    [
+        ("-D", "", _settings.SettingError, "DOCKER_DAEMON_ARGS='-D' is refused: the following directives"),
+        ("", '{"mtu": 1}', _preflight.EngineConfigError, "daemon.json is refused: the following directives"),
+        ("-D", '{"debug": true}', _preflight.EngineConfigError,
+         "daemon.json (beside DOCKER_DAEMON_ARGS='-D') is refused: the following directives"),
+        ("", '{"bip": "10.0.0.1/8"}', _preflight.EngineConfigError, "sets bip, which the boot sets itself"),
+        ("", "{", _preflight.EngineConfigError, "is not JSON"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_flags_and_file_is_refused(
+    tmp_path: Path, args: str, config: str, kind: type[Exception], line: str
+) -> None:
+    path = tmp_path / "daemon.json"
+    if config:
+        path.write_text(config)
+    environ = {"DOCKER_DAEMON_ARGS": args}
+    with pytest.raises(kind, match=re.escape(line)):
+        _preflight.require_engine_settings(_settings.read(environ, ["bash"]), environ, Dockerd(), path)
+
+
+def test_dockerd_is_asked_nothing_where_the_user_says_nothing(tmp_path: Path) -> None:
+    runner = Dockerd()
+    _preflight.require_engine_settings(_settings.read({}, ["bash"]), {}, runner, tmp_path / "daemon.json")
+    assert runner.commands == []

@@ -61,12 +61,35 @@ def test_auto_follows_the_contracts_formula(subnet, host, expected):
     assert carve(IPNetwork(subnet), IPAddress(host), "auto", None, None) == IPNetwork(expected)
 
 
-def test_200_agents_have_disjoint_ranges():
-    agents = [IPAddress(f"172.17.0.{n}") for n in range(2, 202)]
-    ranges = [carve(DOCKER, agent, "auto", None, GATEWAY) for agent in agents]
-    assert len(ranges) == 200
+@pytest.mark.parametrize(
+    ("subnet", "size", "room"),
+    [
+        ("10.0.0.0/8", None, 200),
+        ("10.32.0.0/11", None, 200),
+        ("172.17.0.0/16", None, 200),
+        ("172.17.0.0/16", 25, 126),  # its first range holds no more addresses
+        ("172.17.0.0/16", 22, 61),  # it has no more ranges
+        ("10.7.0.0/20", None, 61),
+        ("192.168.1.0/24", None, 13),
+        ("192.168.1.0/29", None, 0),
+    ],
+)
+def test_200_agents_have_disjoint_ranges_or_are_refused_with_the_numbers(subnet, size, room):
+    """One after the other on an outer network, which has the first address itself."""
+    outer_network = IPNetwork(subnet)
+    agents = [IPAddress(outer_network.first + number) for number in range(2, 202)]
+    ranges, refusals = [], []
+    for agent in agents:
+        try:
+            ranges.append(carve(outer_network, agent, "auto", size, IPAddress(outer_network.first + 1)))
+        except RangeError as refusal:
+            refusals.append((agent, str(refusal)))
+    assert (len(ranges), len(refusals)) == (room, 200 - room)
+    assert [agent for agent, _ in refusals] == agents[room:]
     assert not any(meet(one, other) for one, other in combinations(ranges, 2))
-    assert not any(agent in carved for agent in agents for carved in ranges)
+    assert not any(agent in carved for agent in agents[:room] for carved in ranges)
+    for agent, refusal in refusals:
+        assert all(number in refusal for number in (str(agent), subnet, "--ip-range", f"from 1 to {room + 1}"))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.mesos.dind.plugins.plugin_utils._recovery import prepare, setting
+from ansible_collections.mesos.dind.plugins.plugin_utils._recovery import host_name, prepare, setting
 
 
 @pytest.fixture
@@ -58,3 +59,23 @@ def test_without_a_work_directory_there_is_nothing_to_do() -> None:
 def test_a_flag_wins_over_the_environment() -> None:
     assert setting("work_dir", ["a", "--work_dir=/flag", "--ip=1"], {"MESOS_WORK_DIR": "/env"}) == "/flag"
     assert setting("work_dir", ["a", "--ip=1"], {"MESOS_WORK_DIR": "/env"}) == "/env"
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "name"),
+    [
+        ([], {}, socket.gethostname()),
+        ([], {"MESOS_HOSTNAME": "a", "MESOS_HOSTNAME_LOOKUP": "false"}, "a"),
+        (["--no-hostname_lookup", "--ip=10.0.0.2"], {}, "10.0.0.2"),
+        ([], {"MESOS_HOSTNAME_LOOKUP": "false", "MESOS_IP": "10.0.0.2"}, "10.0.0.2"),
+        ([], {"MESOS_HOSTNAME_LOOKUP": "true", "MESOS_IP": "10.0.0.2"}, socket.gethostname()),
+    ],
+)
+def test_the_name_of_the_host_is_the_agents(argv: list[str], environment: dict[str, str], name: str) -> None:
+    assert host_name(["mesos-agent", *argv], environment) == name
+
+
+def test_without_a_look_up_another_address_is_another_host(work: Path) -> None:
+    for address, told in (("10.0.0.2", False), ("10.0.0.2", False), ("10.0.0.3", True)):
+        environment = {"MESOS_WORK_DIR": str(work), "MESOS_HOSTNAME_LOOKUP": "false", "MESOS_IP": address}
+        assert (prepare(["mesos-agent"], environment) is not None) is told

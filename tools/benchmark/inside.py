@@ -2,9 +2,10 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What the benchmark asks of a booted agent container. It is run there, by the image's Python, from standard input.
 
-    python -I - phases     when what happened in the boot, for the timeline
-    python -I - modules    a pass of each module's core that changes nothing, as the boot's tasks call it
-    python -I - tasks      the same as a task of the boot's playbook, with all that Ansible adds
+    python -I - phases       when what happened in the boot, for the timeline
+    python -I - modules      a pass of each module's core that changes nothing, as the boot's tasks call it
+    python -I - tasks        the same as a task of the boot's playbook, with all that Ansible adds
+    python -I - supervision  how long a killed engine is away
 
 The answer is JSON on stdout.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -32,8 +34,10 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "ANSIBLE_STDOUT_CALLBACK": "mesos.dind.boot_log",
+    "ANSIBLE_CALLBACKS_ENABLED": "mesos.dind.boot_report,mesos.dind.hand_over",
 }
 PASSES = 50
+PATIENCE = 60  # seconds
 IMPORTS = PLAYS = 5
 # Module, the role that runs it, and the prefix of its variables.
 MODULES = (("cgroup_mounts", "cgroups"), ("loop_storage", "storage"), ("bridged_net", "network"))
@@ -169,5 +173,21 @@ def tasks() -> dict[str, list[float]]:
     return measured
 
 
+def supervision() -> dict[str, float]:
+    """For each daemon the seconds from its SIGKILL until a command runs in the one inner container that there is."""
+    container = subprocess.run(["docker", "ps", "--quiet"], capture_output=True, text=True, check=True).stdout.strip()
+    return {name: seconds_without(name, ["docker", "exec", container, "true"]) for name in ("dockerd", "containerd")}
+
+
+def seconds_without(daemon: str, works: list[str]) -> float:
+    began = time.perf_counter()
+    os.kill(dict(running())[daemon], signal.SIGKILL)
+    while subprocess.run(works, capture_output=True, check=False).returncode:
+        if time.perf_counter() - began > PATIENCE:
+            raise SystemExit(f"{PATIENCE} s after {daemon} was killed, {' '.join(works)} still fails")
+    return round(time.perf_counter() - began, 3)
+
+
 if __name__ == "__main__":
-    json.dump({"phases": phases, "modules": modules, "tasks": tasks}[sys.argv[1]](), sys.stdout)
+    questions = {"phases": phases, "modules": modules, "tasks": tasks, "supervision": supervision}
+    json.dump(questions[sys.argv[1]](), sys.stdout)

@@ -27,10 +27,11 @@ TOGETHER = (1, 4, 8, 16)
 DATA_ROOT = "/var/lib/docker"
 # What a pass that changes nothing may cost: milliseconds, processes.
 LIMITS = {"cgroup_mounts": (10.0, 0), "loop_storage": (30.0, 3), "bridged_net": (20.0, 3)}
+AWAY_LIMIT = 2.0  # seconds
 TASK_LIMIT = 30.0  # milliseconds, with all that Ansible adds
 PARTS = {"overlay_probe": "loop_storage: the overlay probe alone", "storage_decision": "loop_storage: the decision"}
-DOWNLOAD = 256 * 1024 * 1024  # bytes
-DOWNLOADS = 4
+DOWNLOAD = 128 * 1024 * 1024  # bytes
+DOWNLOADS = 16
 
 Values = Mapping[str, float]
 
@@ -252,36 +253,67 @@ def pass_series(name: str, measured: Mapping[str, Sequence[float]]) -> Iterator[
     yield Series(f"pass-{name}-processes", f"{title}, processes", "", tuple(measured["processes"]), limit=processes)
 
 
-# -- (h): throughput ----------------------------------------------------------------------------------------------
+# -- (h): supervision ---------------------------------------------------------------------------------------------
+
+
+def supervision(bench: Bench) -> list[Series]:
+    """How long an inner container, which lives on, can't be used when a daemon of the engine was killed."""
+    archive = docker_bytes("save", TASK_IMAGE)
+    found: dict[str, list[float]] = defaultdict(list)
+    for run in range(bench.runs):
+        with booted(bench) as (agent, _seconds):
+            docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
+            docker("exec", agent.name, "docker", "run", "--detach", TASK_IMAGE, "sleep", "infinity")
+            away = ask_inside(agent, "supervision")
+        bench.say(f"supervision {run + 1}/{bench.runs}: {shown(away)}")
+        for name, seconds in away.items():
+            found[name].append(seconds)
+    title = "killed, until an inner container is of use"
+    return [
+        Series(f"killed-{name}", f"{name} {title}", "s", tuple(values), limit=AWAY_LIMIT)
+        for name, values in found.items()
+    ]
+
+
+# -- (i): throughput ----------------------------------------------------------------------------------------------
 
 
 def throughput(bench: Bench) -> list[Series]:
-    """From a container in an agent in bridged mode to this machine, beside a container of the outer bridge itself."""
-    serve = f"truncate -s {DOWNLOAD} /www/zeros; httpd -h /www; echo {LINE}; sleep infinity"
+    """From a container in an agent in bridged mode to this machine, beside a container of the outer bridge itself.
+
+    What is sent lies in memory in both, so that they differ in the network only. Downloads take turns one by one, since
+    a busy machine is not the same a second later.
+    """
+    blocks = DOWNLOAD // 1024**2
+    serve = (
+        f"dd if=/dev/zero of=/www/zeros bs=1M count={blocks} 2>/dev/null; httpd -h /www; echo {LINE}; sleep infinity"
+    )
+    task = ("--mount", "type=tmpfs,destination=/www", TASK_IMAGE, "sh", "-c", serve)
     archive = docker_bytes("save", TASK_IMAGE)
     address = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
     with booted(bench) as (agent, _seconds):
-        plain = bench.session.run(TASK_IMAGE, "sh", "-c", serve)
+        plain = bench.session.run(*task[2:], options=task[:2])
         plain.await_line()
         docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
-        task = ("docker", "run", "--name", "server", TASK_IMAGE, "sh", "-c", serve)
-        inner = bench.session.execute(agent, *task)
+        inner = bench.session.execute(agent, "docker", "run", "--name", "server", *task)
         inner.await_line()
         servers = {
             "inner": docker("exec", agent.name, "docker", "inspect", "--format", address, "server"),
             "plain": docker("inspect", "--format", address, plain.name),
         }
         found: dict[str, list[float]] = {name: [] for name in servers}
-        for run in range(bench.runs + 1):  # the first one fills the page cache and counts for nothing
-            for name in sorted(servers, reverse=run % 2 == 0):
-                rate = statistics.mean(download(servers[name]) for _ in range(DOWNLOADS))
-                if run:
-                    bench.say(f"throughput {run}/{bench.runs} {name}: {rate:.1f} Gbit/s")
-                    found[name].append(rate)
+        for run in range(bench.runs):
+            rates: dict[str, list[float]] = {name: [] for name in servers}
+            for turn in range(DOWNLOADS):
+                for name in sorted(servers, reverse=turn % 2 == 0):
+                    rates[name].append(download(servers[name]))
+            for name, values in rates.items():
+                found[name].append(statistics.median(values))
+            bench.say(f"throughput {run + 1}/{bench.runs}: {shown({name: found[name][-1] for name in servers})} Gbit/s")
         bench.session.remove(plain)
         bench.session.detach(inner)
     title = "throughput, inner container to host (beside it: a plain one)"
-    return [Series("throughput", title, "Gbit/s", tuple(found["inner"]), tuple(found["plain"]))]
+    return [Series("throughput", title, "Gbit/s", tuple(found["inner"]), tuple(found["plain"]), least=1.0)]
 
 
 def download(address: str) -> float:

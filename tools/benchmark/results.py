@@ -23,7 +23,8 @@ SIGNIFICANCE = 0.01
 class Series:
     """A row: the values of the image's runs, and of what it is compared with, if anything, in the same order.
 
-    ``goal`` bounds the ratio of the two, ``limit`` the image's own value.
+    ``goal`` is the most that the ratio of the two may be, or ``least`` the least; ``limit`` is the most of the image's
+    own value.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Series:
     other: tuple[float, ...] = ()
     goal: float | None = None
     limit: float | None = None
+    least: float | None = None
 
     @property
     def median(self) -> float:
@@ -45,12 +47,22 @@ class Series:
         return self.median / other if other else None
 
     @property
+    def bound(self) -> str:
+        """What is asked for; empty where nothing is."""
+        if self.least is not None:
+            return f">= {self.least:g}"
+        most = self.limit if self.limit is not None else self.goal
+        return "" if most is None else f"<= {most:g}"
+
+    @property
     def verdict(self) -> str:
-        """Whether goal or limit is kept; empty where there is none."""
+        """Whether what is asked for is kept; empty where nothing is, or nothing is there to compare with."""
         if self.limit is not None:
             return _verdict(self.median, self.limit)
         if self.goal is not None and self.ratio is not None:
             return _verdict(self.ratio, self.goal)
+        if self.least is not None and self.ratio is not None:
+            return "ok" if self.ratio >= self.least else "under"
         return ""
 
 
@@ -182,8 +194,7 @@ def table(results: Results) -> Iterator[str]:
     rows = [("", "", results.image, results.peer or "", "ratio", "")]
     for series in results.series:
         ratio = f"{series.ratio:.2f}" if series.ratio is not None else ""
-        bound = series.limit if series.limit is not None else series.goal
-        asked = f"<= {bound:g} {series.verdict}" if bound is not None and series.verdict else ""
+        asked = f"{series.bound} {series.verdict}" if series.verdict else ""
         other = spread(series.other) if series.other else ""
         rows.append((series.title, series.unit, spread(series.ours), other, ratio, asked))
     yield f"{results.machine}; load {results.load[0]:.1f} before, {results.load[1]:.1f} after; {results.runs} runs"

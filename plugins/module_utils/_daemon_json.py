@@ -1,0 +1,110 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a user says to the engine, in a daemon.json and in flags of dockerd."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+USER_CONFIG = Path("/etc/docker/daemon.json")
+
+# Keys that the boot sets whatever it finds; with what, or None where that is nothing that a user could say as well.
+OWNED: Mapping[str, Any] = {
+    "bip": None,
+    "bridge": None,
+    "containerd": None,
+    "data-root": "/var/lib/docker",
+    "default-gateway": None,
+    "exec-root": None,
+    "fixed-cidr": None,
+    "live-restore": True,
+    "pidfile": None,
+}
+
+IMAGE_STORE = "containerd-snapshotter"
+IMAGE_STORE_SINCE = 23  # the major version of Docker; 20.10 is the one before
+
+
+def read(path: Path = USER_CONFIG) -> dict[str, Any]:
+    """The user's own daemon.json, or nothing. Raises DindError where it is not a JSON object."""
+    try:
+        config = json.loads(path.read_text() or "{}")
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DindError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise DindError(f"{path} is not a JSON object")
+    if not isinstance(config.get("features", {}), dict):
+        raise DindError(f"{path}: features is not a JSON object")
+    return config
+
+
+def require_no_owned(config: Mapping[str, Any], path: Path = USER_CONFIG) -> None:
+    """Raises DindError for a key that the boot sets, whatever it finds, to something else."""
+    owned = [key for key, value in config.items() if key in OWNED and value != OWNED[key]]
+    if owned:
+        raise contradiction(path, owned)
+
+
+def contradiction(path: object, keys: Collection[str]) -> DindError:
+    return DindError(
+        f"{path} sets {', '.join(sorted(keys))}, which the boot sets itself", cure="take it out of that file"
+    )
+
+
+def flag_name(word: str) -> str:
+    """Of a flag with or without its value: ``--label=a`` is ``--label``, ``-lwarn`` is ``-l``."""
+    return word.partition("=")[0] if word.startswith("--") else word[:2]
+
+
+def arranged(args: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The user's flags and file, with each thing in the place where the boot has the same.
+
+    dockerd refuses a thing that is in both. Features go to the file, where there is room for what the data root needs
+    as well, and hosts to the flags.
+    """
+    rest: list[str] = []
+    features: dict[str, bool] = dict(config.get("features", {}))
+    words = iter(args)
+    for word in words:
+        flag, _equals, value = word.partition("=")
+        if flag == "--feature":  # of Docker 28 and later
+            name, _equals, state = (value or next(words, "")).partition("=")
+            features[name] = state.lower() in ("", "1", "t", "true")
+        else:
+            rest.append(word)
+    hosts = [f"--host={host}" for host in config.get("hosts", ())]
+    kept = {key: value for key, value in config.items() if key not in ("features", "hosts")}
+    return [*hosts, *rest], {**kept, **({"features": features} if features else {})}
+
+
+def wants_image_store(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("features", {}).get(IMAGE_STORE))
+
+
+def require_image_store(runner: Runner) -> None:
+    """Raises DindError where the engine is too old for the containerd image store: it would not start with it."""
+    # As in "Docker version 20.10.24+dfsg1, build 5d6db84".
+    version = runner.run("dockerd", "--version").stdout.split()[2].rstrip(",")
+    if int(version.partition(".")[0]) < IMAGE_STORE_SINCE:
+        raise DindError(
+            f"Docker {version} has no containerd image store (features: {IMAGE_STORE}), "
+            f"which there is since Docker {IMAGE_STORE_SINCE}",
+            cure="take that feature out, or a newer engine",
+        )
+
+
+def require_valid(args: Sequence[str], runner: Runner) -> None:
+    """Let dockerd itself look at flags and file, which changes nothing. Raises DindError with what it does not like."""
+    answer = runner.run("dockerd", *args, "--validate", ok=range(256))
+    said = " ".join(answer.stderr.split())
+    # Docker before 23 has no such flag, and then says so as the first thing only where it knew all of the others.
+    if answer.status and "unknown flag: --validate" not in said:
+        raise DindError(said.removeprefix("Status: ").partition(" See 'dockerd --help'.")[0])

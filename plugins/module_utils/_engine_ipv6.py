@@ -1,0 +1,58 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""IPv6 addresses of the outer network for inner containers: what the engine here can do, and in which words.
+
+Before Docker 28 dockerd gives docker0 an address of the range and takes away the one that it has (setupBridgeIPv6),
+so the range must be the whole network that the address is in; container addresses are made of MAC addresses then, which
+are made of the IPv4 addresses. Docker 28 has `bip6` for the bridge's own address, and hands out the range in order, so
+that two engines with the whole network would give the same addresses.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+WITH_BIP6 = 28  # major version of dockerd
+MADE_OF_MAC = 80  # prefix length (moby, daemon/daemon_unix.go: deferIPv6Alloc)
+
+
+def of(params: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
+    """The same as ``config``, from the parameters of the module engine."""
+    return config(params["fixed_cidr_v6"], params["bip_v6"], params["default_gateway_v6"], runner)
+
+
+def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str, Any]:
+    """Keys of daemon.json; none without a range. Raises ParameterError where this engine can't take the range."""
+    if not fixed_cidr:
+        return {}
+    major = major_version(runner.run("dockerd", "--version").stdout)
+    fault = _fault(major, ipaddress.IPv6Network(fixed_cidr), ipaddress.IPv6Interface(bip).network)
+    if fault:
+        raise ParameterError(f"the inner engine, Docker {major}, {fault}", "ipv6_range")
+    keys: dict[str, Any] = {"ipv6": True, "fixed-cidr-v6": fixed_cidr}
+    keys |= {"default-gateway-v6": gateway} if gateway else {}
+    return keys | ({"bip6": bip} if major >= WITH_BIP6 else {})
+
+
+def major_version(said: str) -> int:
+    """Of what `dockerd --version` says. Raises DindError."""
+    found = re.search(r"\bversion (\d+)\.", said)
+    if found is None:
+        raise DindError(f"`dockerd --version` says no version but {said.strip()!r}")
+    return int(found[1])
+
+
+def _fault(major: int, wanted: ipaddress.IPv6Network, network: ipaddress.IPv6Network) -> str:
+    if major >= WITH_BIP6:
+        return f"would give addresses of all of {network}, others' too; give it a part" if wanted == network else ""
+    if wanted != network:
+        return f"can give addresses of the whole network {network} only, not of {wanted}"
+    if network.prefixlen > MADE_OF_MAC:
+        return f"makes addresses of MAC addresses only in a network of at most /{MADE_OF_MAC}, and this is {network}"
+    return ""

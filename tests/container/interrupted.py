@@ -1,0 +1,102 @@
+"""Run in a machine with systemd-networkd: bridged_net killed between any two steps, in both directions.
+
+    python3 interrupted.py PARAMS
+
+PARAMS are the module's, as JSON. Prints what it did, and fails at the first point from which the next run does not
+reach its goal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _links
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._links import Network
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+ROOTS = _bridged_net.Roots()
+ABSENT = {"state": "absent"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Unmarked(Step[Any]):
+    """networkd has followed, and whoever told it was killed before it could take that down."""
+
+    follow: Follow
+
+    def __str__(self) -> str:
+        return f"{self.follow}, but for the mark"
+
+    def do(self, runner: Runner) -> None:
+        mark = self.follow.folders.marker.read_text()
+        self.follow.do(runner)
+        self.follow.folders.marker.write_text(mark)
+
+
+def converge(params: Mapping[str, Any]) -> Outcome:
+    return _bridged_net.core(params, Runner(), False, ROOTS)
+
+
+def steps(params: Mapping[str, Any]) -> list[Step[Any]]:
+    desired = _bridged_net.Desired.of(params)
+    return _bridged_net_plan.plan(desired, _bridged_net.inspect(desired, Runner(), ROOTS), ROOTS)
+
+
+def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
+    """The beginnings of a plan from where it touches files on; some of them, the order being the same, were cut."""
+    first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles))
+    for index in range(first, len(planned)):
+        step = planned[index]
+        if isinstance(step, WriteFiles):
+            for count in range(len(step.after)):
+                yield [*planned[:index], dataclasses.replace(step, after=dict([*step.after.items()][:count]))]
+            for count in range(len(step.before) if not step.after else 0):
+                yield [*planned[:index], dataclasses.replace(step, after=dict([*step.before.items()][:count]))]
+        if isinstance(step, Follow):
+            yield [*planned[:index], Unmarked(step)]
+        yield [*planned[: index + 1]]
+
+
+def network() -> Network:
+    """Addresses and routes, without what comes and goes by itself."""
+    found = _links.read(Runner())
+    links = [
+        dataclasses.replace(link, index=0, addresses=tuple(a for a in link.addresses if not a.is_link_local))
+        for link in found.links
+    ]
+    routes = [route for route in found.routes if not route.is_kernels]
+    return Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
+
+
+def reach(params: Mapping[str, Any], goal: Network, name: str) -> None:
+    converge(params)
+    if network() != goal:
+        raise SystemExit(f"{name}: {params}: {network()} is not {goal}")
+    left = converge(params).actions
+    if left:
+        raise SystemExit(f"{name}: {params}: a further run did {left}")
+
+
+def main(params: Mapping[str, Any]) -> None:
+    before, there = network(), steps(params)
+    converge(params)
+    after, back = network(), steps(ABSENT)
+    for planned, start in ((there, ABSENT), (back, params)):
+        for done in interruptions(planned):
+            for goal, expected in ((params, after), (ABSENT, before)):
+                converge(start)
+                for step in done:
+                    step.do(Runner())
+                reach(goal, expected, f"after {done[-1]}")
+                print(f"after {done[-1]}: {goal}", flush=True)
+    converge(ABSENT)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

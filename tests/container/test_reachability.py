@@ -1,0 +1,216 @@
+"""Who reaches whom, as whom: the host, two agents and four inner containers, in both modes and on both kinds of outer
+networks."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
+import docker
+import jmespath
+import netaddr
+import pytest
+from agents import Agent, Start
+from conftest import IMAGE, ImageOn, MakeNetwork
+from docker.models.networks import Network
+from docker.types import EndpointConfig
+from places import SERVE, TASK, Place, agents_place, inner_place
+
+# By the agent's name on a user-defined network. Others' ranges on the default bridge are far from these.
+OFFSETS = {"first": "0.0.60.0", "second": "0.0.61.0"}
+
+HostOn = Callable[..., Place]
+
+
+@pytest.fixture(scope="module", params=["default bridge", "user-defined"])
+def outer(request: pytest.FixtureRequest, make_network: MakeNetwork, engine: docker.DockerClient) -> Iterator[Network]:
+    if request.param == "default bridge":
+        yield engine.networks.get("bridge")
+    else:
+        made = make_network()
+        yield made
+        made.remove()
+
+
+@pytest.fixture(scope="module", params=["bridge", "proxy_arp"])
+def agents(
+    request: pytest.FixtureRequest, outer: Network, start_any: Start, task_archive: bytes
+) -> Iterator[list[Agent]]:
+    with contextlib.ExitStack() as gone:
+        started = []
+        for alias, offset in OFFSETS.items():
+            named = {} if outer.name == "bridge" else {outer.name: EndpointConfig("1.45", aliases=[alias])}
+            agent = start_any(
+                env={"DOCKER_NETWORK_OFFSET": offset, "MESOS_DIND_NETWORK_MODE": request.param},
+                network=outer.name,
+                networking_config=named,
+            )
+            gone.callback(agent.container.remove, force=True, v=True)
+            started.append(agent)
+        for agent in started:
+            agent.await_boot().load(task_archive)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def inner(agents: list[Agent]) -> dict[Agent, list[Place]]:
+    return {agent: [inner_place(agent, name) for name in ("one", "two")] for agent in agents}
+
+
+@pytest.fixture(scope="module")
+def host_on(start_any: Start) -> HostOn:
+    """The host, called by the address that it has on an outer network."""
+
+    def place(network: Network, version: int = 4) -> Place:
+        gateways = map(ipaddress.ip_address, jmespath.search("IPAM.Config[].Gateway", network.attrs))
+        (gateway,) = (gateway for gateway in gateways if gateway.version == version)
+        family, host = (socket.AF_INET6, f"[{gateway}]") if version == 6 else (socket.AF_INET, str(gateway))
+        with socket.create_server((str(gateway), 0), family=family) as free:
+            port = free.getsockname()[1]
+        container = start_any(
+            "sh", "-c", f"{SERVE} {host}:{port}",
+            image=TASK, privileged=False, standin=False, network_mode="host",
+        )  # fmt: skip
+        return Place("host", container.run, gateway, port)
+
+    return place
+
+
+def assert_each_is_seen_by_each(places: list[Place]) -> None:
+    for place in places:
+        own = place.addresses
+        seen = place.seen_by(other for other in places if other != place)
+        assert {name: who for name, who in seen.items() if who not in own} == {}, place.name
+
+
+def test_everybody_reaches_everybody_as_himself(
+    inner: dict[Agent, list[Place]], outer: Network, host_on: HostOn
+) -> None:
+    places = [host_on(outer), *map(agents_place, inner), *(place for four in inner.values() for place in four)]
+    assert len(places) == 7
+    assert_each_is_seen_by_each(places)
+    for place in places[3:]:
+        assert place.addresses == {place.address}
+    for agent in inner:
+        assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_inner_containers_are_in_the_range_and_the_agents_in_their_mode(
+    inner: dict[Agent, list[Place]], outer: Network, request: pytest.FixtureRequest
+) -> None:
+    subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", outer.attrs))
+    for (agent, places), third in zip(inner.items(), (60, 61), strict=True):
+        for place in places:
+            assert str(place.address) in netaddr.IPNetwork((subnet.first + (third << 8), 24))
+        is_port = agent.exec("test", "-e", "/sys/class/net/eth0/brport").exit_code == 0
+        assert is_port == (request.node.callspec.params["agents"] == "bridge")
+
+
+def test_inner_containers_resolve_what_the_agent_does(inner: dict[Agent, list[Place]], outer: Network) -> None:
+    """On a user-defined network the resolver is at 127.0.0.11 of each agent; on the default bridge names are none."""
+    for agent, places in inner.items():
+        for place in places:
+            if outer.name == "bridge":
+                told, had = place.run("cat", "/etc/resolv.conf"), agent.read("/etc/resolv.conf")
+                assert nameservers(told) == nameservers(had) != []
+            else:
+                for alias, other in zip(OFFSETS, inner, strict=True):
+                    assert f"Address: {other.address}\n" in f"{place.run('nslookup', alias)}\n"
+
+
+def nameservers(resolv_conf: str) -> list[str]:
+    return [line for line in resolv_conf.splitlines() if line.startswith("nameserver")]
+
+
+def test_twelve_agents_with_ranges_of_their_own_making(
+    user_network: Network, start: Start, task_archive: bytes, host_on: HostOn
+) -> None:
+    """`auto` on a network made by `docker network create --subnet ... --ip-range ...`, all started at once."""
+    subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))
+    agents = [start(env={"DOCKER_NETWORK_OFFSET": "auto"}, network=user_network.name) for _ in range(12)]
+    places = []
+    for agent in agents:
+        agent.await_boot().load(task_archive)
+        places.append(inner_place(agent, "one"))
+    ranges = [netaddr.IPNetwork((subnet.first + ((address_in(subnet, agent.address)) << 8), 24)) for agent in agents]
+    for place, own in zip(places, ranges, strict=True):
+        assert str(place.address) in own
+    assert not any(one in other or other in one for one, other in combinations(ranges, 2))
+    assert not any(agent.address in taken for agent in agents for taken in ranges)
+    assert_each_is_seen_by_each([host_on(user_network), *places])
+
+
+def address_in(subnet: netaddr.IPNetwork, address: str) -> int:
+    """The host number."""
+    return int(netaddr.IPAddress(address)) - int(subnet.first)
+
+
+# What each engine can take: before Docker 28 the whole network only, since then a part of it only (`_engine_ipv6`).
+PARTS = {"": "::/64", "bookworm": "::/64", "forky": "::{}:0/112"}
+
+
+@pytest.mark.timeout(1200)  # for what a fixture builds
+@pytest.mark.parametrize("suite", PARTS)
+def test_ipv6_addresses_of_the_outer_network(
+    suite: str, image_on: ImageOn, ipv6_network: Network, start: Start, task_archive: bytes, host_on: HostOn
+) -> None:
+    image = image_on(suite) if suite else IMAGE
+    agents = [
+        start(
+            image=image,
+            env={
+                "DOCKER_NETWORK_OFFSET": offset,
+                "MESOS_DIND_IPV6_RANGE": ipv6_subnet(ipv6_network).replace("::/64", PARTS[suite].format(number)),
+            },
+            network=ipv6_network.name,
+        )
+        for number, offset in enumerate(OFFSETS.values(), 1)
+    ]
+    places: list[Place] = []
+    for agent in agents:
+        agent.await_boot().load(task_archive)
+        steps = json.loads(agent.read("/run/mesos-dind/boot.json"))["steps"]
+        assert [step["step"] for step in steps if step["ahead"]] == ["cgroups", "storage", "network", "engine"]
+        inner = [inner_place(agent, name, 6) for name in ("one", "two")]
+        daemon = json.loads(agent.read("/run/mesos-dind/daemon.json"))
+        assert all(place.address in ipaddress.ip_network(daemon["fixed-cidr-v6"]) for place in inner)
+        places += [agents_place(agent, 6), *inner]
+    # Only now: as long as nobody is on the bridge its address is tentative (RFC 4862), and can't be served from.
+    assert_each_is_seen_by_each([host_on(ipv6_network, 6), *places])
+    for agent in agents:
+        assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("suite", "part", "cause"), [("", "::1:0/112", "of the whole network"), ("forky", "::/64", "give it a part")]
+)
+def test_an_ipv6_range_that_the_engine_cannot_take(
+    suite: str, part: str, cause: str, image_on: ImageOn, ipv6_network: Network, start: Start
+) -> None:
+    wanted = ipv6_subnet(ipv6_network).replace("::/64", part)
+    agent = start(
+        "true",
+        image=image_on(suite) if suite else IMAGE,
+        env={"DOCKER_NETWORK_OFFSET": "auto", "MESOS_DIND_IPV6_RANGE": wanted},
+        network=ipv6_network.name,
+    )
+    assert agent.wait() == 64
+    (line,) = agent.logs().splitlines()
+    for text in (f"MESOS_DIND_IPV6_RANGE={wanted!r}", cause, ipv6_subnet(ipv6_network)):
+        assert text in line
+
+
+@pytest.fixture
+def ipv6_network(make_network: MakeNetwork) -> Iterator[Network]:
+    made = make_network(ipv6=True)
+    yield made
+    made.remove()
+
+
+def ipv6_subnet(network: Network) -> str:
+    return str(jmespath.search("IPAM.Config[].Subnet | [1]", network.attrs))

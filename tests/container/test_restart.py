@@ -1,0 +1,122 @@
+"""A second life: the agent's work directory, inner images and volumes are kept and of use, on either storage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import docker
+import jmespath
+import netaddr
+import pytest
+from agents import Agent, Start
+from docker.models.networks import Network
+
+STATE, DATA = "/var/lib/mesos-dind", "/var/lib/docker"
+WORK = f"{STATE}/agent"
+LATEST = f"{WORK}/meta/slaves/latest"
+STORAGES = {"loop": (STATE,), "volume": (STATE, DATA)}
+
+Begin = Callable[..., Agent]
+
+
+@pytest.fixture(params=STORAGES)
+def volumes(request: pytest.FixtureRequest, engine: docker.DockerClient, label: str) -> Iterator[dict[str, str]]:
+    """Volumes of the outer engine, by name; on one at the data root overlay works, and no loop image is made."""
+    key, _, value = label.partition("=")
+    made = [(engine.volumes.create(labels={key: value}), place) for place in STORAGES[str(request.param)]]
+    yield {str(volume.name): place for volume, place in made}
+    for volume, _place in made:
+        volume.remove(force=True)
+
+
+@pytest.fixture
+def begin(volumes: dict[str, str], user_network: Network, start: Start) -> Begin:
+    """Starts an agent in bridged mode on the volumes."""
+
+    def begin(hostname: str = "one") -> Agent:
+        env = {"DOCKER_NETWORK_OFFSET": "0.0.7.0"}
+        return start(env=env, hostname=hostname, network=user_network.name, volumes=volumes).await_boot()
+
+    return begin
+
+
+@pytest.fixture
+def first(begin: Begin, volumes: dict[str, str], task_archive: bytes) -> Agent:
+    """An agent that has something to lose."""
+    agent = begin()
+    assert ("loop" in agent.run("findmnt", "--noheadings", "--output", "SOURCE", DATA)) is (len(volumes) == 1)
+    agent.load(task_archive)
+    agent.inner("volume", "create", "kept")
+    agent.inner("run", "--rm", "--volume=kept:/kept", "mesos-dind-task", "sh", "-c", "echo precious >/kept/note")
+    options = ("--detach", "--restart=always", "--stop-signal=KILL", "--name=lasting")
+    agent.inner("run", *options, "mesos-dind-task", "sleep", "10000")
+    agent.run("sh", "-c", f"mkdir -p {WORK}/meta/slaves/S0 && ln -s S0 {LATEST} && echo sandbox >{WORK}/note")
+    return agent
+
+
+def assert_kept(agent: Agent, image: str, *, is_recovered: bool = True) -> None:
+    assert agent.inner("images", "--quiet", "--no-trunc") == image
+    options = ("--rm", "--volume=kept:/kept")
+    assert agent.inner("run", *options, "mesos-dind-task", "cat", "/kept/note") == "precious"
+    agent.inner("exec", "lasting", "true")
+    assert agent.read(f"{WORK}/note") == "sandbox\n"
+    assert agent.exec("test", "-L", LATEST).exit_code == (0 if is_recovered else 1)
+    assert agent.exec("test", "-d", f"{WORK}/meta/slaves/S0").exit_code == 0
+    (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
+    assert jmespath.search("addr_info[].local", docker0) == [agent.address]
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def image_of(agent: Agent) -> str:
+    return agent.inner("images", "--quiet", "--no-trunc")
+
+
+def test_docker_restart(first: Agent) -> None:
+    image = image_of(first)
+    first.container.restart(timeout=20)
+    assert_kept(first.await_boot(), image)
+
+
+def test_sigkill_and_start(first: Agent) -> None:
+    image = image_of(first)
+    first.container.kill()
+    assert first.wait() == 137
+    first.container.start()
+    assert_kept(first.await_boot(), image)
+
+
+def test_a_new_container_on_the_same_volumes(first: Agent, begin: Begin) -> None:
+    image = image_of(first)
+    first.container.stop(timeout=20)
+    first.container.remove()
+    assert_kept(begin(), image)
+
+
+def test_a_new_container_after_sigkill(first: Agent, begin: Begin) -> None:
+    image = image_of(first)
+    first.container.kill()
+    assert first.wait() == 137
+    first.container.remove()
+    assert_kept(begin(), image)
+
+
+def test_another_outer_address(first: Agent, user_network: Network) -> None:
+    image, former = image_of(first), first.address
+    subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))
+    first.container.stop(timeout=20)
+    user_network.disconnect(first.container)
+    user_network.connect(first.container, ipv4_address=str(subnet.network + 99))
+    first.container.start()
+    assert_kept(first.await_boot(), image)
+    assert first.address == str(subnet.network + 99) != former
+
+
+def test_another_host_name(first: Agent, begin: Begin) -> None:
+    """An agent of Mesos would not recover: it starts as a new one, and all else is kept."""
+    image = image_of(first)
+    first.container.stop(timeout=20)
+    first.container.remove()
+    second = begin("two")
+    assert_kept(second, image, is_recovered=False)
+    assert "the host name was one and is two" in second.logs()

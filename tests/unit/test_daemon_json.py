@@ -1,0 +1,106 @@
+"""What a user says to the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.mesos.dind.plugins.module_utils import _daemon_json
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
+
+
+class Answering(Runner):
+    """A runner whose every command answers the same."""
+
+    def __init__(self, status: int = 0, stdout: str = "", stderr: str = "") -> None:
+        super().__init__()
+        self._answer = (status, stdout, stderr)
+
+    def run(self, *argv: str, **_options: Any) -> Command:
+        self.commands.append(Command(argv, *self._answer, 0.0))
+        return self.commands[-1]
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("--label=a=b", "--label"), ("--label", "--label"), ("-D", "-D"), ("-lwarn", "-l"), ("-Hunix:///x", "-H")],
+)
+def test_the_name_of_a_flag(word: str, name: str) -> None:
+    assert _daemon_json.flag_name(word) == name
+
+
+def test_a_file_that_is_no_json_object(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.json"
+    assert _daemon_json.read(file) == {}
+    for text in ("{", "[]", '"x"', '{"features": []}'):
+        file.write_text(text)
+        with pytest.raises(DindError, match=r"daemon\.json(: features)? is not"):
+            _daemon_json.read(file)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({}, None),
+        ({"labels": ["a=b"], "mtu": 9000, "storage-driver": "overlay2"}, None),
+        ({"data-root": "/var/lib/docker", "live-restore": True}, None),
+        ({"data-root": "/elsewhere", "bip": "10.0.0.1/8"}, "bip, data-root"),
+        ({"live-restore": False}, "live-restore"),
+        ({"bridge": "none"}, "bridge"),
+        ({"pidfile": ""}, "pidfile"),
+    ],
+)
+def test_what_the_boot_sets_itself_is_refused(config: dict[str, Any], named: str | None) -> None:
+    if named is None:
+        _daemon_json.require_no_owned(config)
+        return
+    with pytest.raises(DindError, match=rf"^/etc/docker/daemon\.json sets {named}, which the boot sets itself"):
+        _daemon_json.require_no_owned(config)
+
+
+@pytest.mark.parametrize(
+    ("args", "config", "rest", "merged"),
+    [
+        (["-D", "--label", "a=b"], {"mtu": 1}, ["-D", "--label", "a=b"], {"mtu": 1}),
+        (["--feature", "a", "-D"], {}, ["-D"], {"features": {"a": True}}),
+        (["--feature=a=false", "--feature=b=1"], {}, [], {"features": {"a": False, "b": True}}),
+        (["--feature=a"], {"features": {"b": False}}, [], {"features": {"a": True, "b": False}}),
+        ([], {"hosts": ["tcp://127.0.0.1:1"]}, ["--host=tcp://127.0.0.1:1"], {}),
+    ],
+)
+def test_each_thing_is_where_the_boot_has_the_same(
+    args: list[str], config: dict[str, Any], rest: list[str], merged: dict[str, Any]
+) -> None:
+    assert _daemon_json.arranged(args, config) == (rest, merged)
+
+
+@pytest.mark.parametrize(
+    ("version", "has_one"), [("20.10.24+dfsg1", False), ("23.0.0", True), ("26.1.5+dfsg1", True), ("28.5.2", True)]
+)
+def test_an_engine_without_the_image_store_is_named(version: str, has_one: bool) -> None:
+    runner = Answering(stdout=f"Docker version {version}, build 5d6db84\n")
+    if has_one:
+        _daemon_json.require_image_store(runner)
+        return
+    with pytest.raises(DindError, match=rf"^Docker {version.replace('+', '.')} has no containerd image store"):
+        _daemon_json.require_image_store(runner)
+
+
+def test_dockerd_itself_looks_at_the_flags() -> None:
+    runner = Answering(stderr="configuration OK\n")
+    _daemon_json.require_valid(["--label", "a=b"], runner)
+    assert runner.commands[0].argv == ("dockerd", "--label", "a=b", "--validate")
+
+
+def test_what_dockerd_does_not_like_is_one_line() -> None:
+    said = "Status: unknown flag: --nope\nSee 'dockerd --help'., Code: 125\n"
+    with pytest.raises(DindError, match=r"^unknown flag: --nope$"):
+        _daemon_json.require_valid(["--nope"], Answering(125, stderr=said))
+
+
+def test_an_engine_that_validates_nothing_is_let_be() -> None:
+    said = "Status: unknown flag: --validate\nSee 'dockerd --help'., Code: 125\n"
+    _daemon_json.require_valid(["-D"], Answering(125, stderr=said))

@@ -1,0 +1,176 @@
+"""The roles on a bare machine: checked, converged, rebooted and given back, over the ssh connection that they move."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import machine as machines
+import pytest
+import system_disk
+from limits import TASK_IMAGE
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN_LIMIT = 1500  # seconds, for what is hung
+
+# Everything that is to be as before when the machine is given back, in a form in which it can be compared.
+TRACES = {
+    "addresses": "ip -json address show | python3 -c 'import json, sys; [print(link[\"ifname\"], link.get(\"master\"), "
+    'link["address"], *sorted(a["local"] for a in link["addr_info"])) for link in json.load(sys.stdin)]\'',
+    "routes": "ip route show",
+    "mounts": "findmnt --noheadings --raw --real --output TARGET,SOURCE,FSTYPE",
+    "loop devices": "losetup --list --noheadings",
+    "units": "find /etc/systemd /etc/mesos-dind -type f -o -type l 2>/dev/null | sort",
+    "packages": "dpkg-query --show --showformat '${db:Status-Abbrev}${Package}\\n' | grep ^ii",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bare(say: Callable[[str], None]) -> Iterator[machines.Machine]:
+    """A machine of its own, that can be rebooted."""
+    disk = system_disk.provide()
+    with machines.booted(disk, system_disk.CACHE / "bare-console.log", reboots=True) as machine:
+        say("ssh answers on the bare machine")
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def molecule(bare: machines.Machine) -> Callable[..., str]:
+    """Runs a command of Molecule's with the scenario of this machine, and returns its output."""
+
+    def run(command: str, *options: str) -> str:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
+            "ANSIBLE_NOCOLOR": "1",
+            "NO_COLOR": "1",
+            "MESOS_DIND_VM_SSH_CONFIG": str(bare.ssh_config),
+        }
+        argv = ["molecule", command, "--scenario-name", "vm", *options]
+        done = subprocess.run(
+            argv, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False, timeout=RUN_LIMIT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def before(bare: machines.Machine, molecule: Callable[..., str], say: Callable[[str], None]) -> dict[str, str]:
+    """The machine's traces before anything was done to it."""
+    molecule("prepare", "--force")
+    say("prepared")
+    return traces(bare)
+
+
+@pytest.fixture(scope="module")
+def provisioned(
+    bare: machines.Machine, before: dict[str, str], molecule: Callable[..., str], say: Callable[[str], None]
+) -> dict[str, str]:
+    """The machine after Molecule's steps: converge, idempotence, reboot, idempotence, the scenario's own tests."""
+    boot = bare.run("cat", "/proc/sys/kernel/random/boot_id")
+    told = molecule("test", "--destroy=never")
+    say("converged, rebooted, verified")
+    return {**before, "told": told, "former boot": boot}
+
+
+def traces(machine: machines.Machine) -> dict[str, str]:
+    return {name: machine.run("sh", "-c", command) for name, command in TRACES.items()}
+
+
+def test_one_run_converges_and_all_is_there_again_after_a_reboot(
+    bare: machines.Machine, provisioned: dict[str, str]
+) -> None:
+    """And a second run changes nothing, nor does one after the reboot."""
+    assert provisioned["told"].count("changed=0 ") == 2
+    assert bare.run("cat", "/proc/sys/kernel/random/boot_id") != provisioned["former boot"]
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_an_inner_container_is_reached_and_gets_out_under_its_own_address(bare: machines.Machine) -> None:
+    engine = bare.engine("provisioned")
+    with subprocess.Popen(["docker", "save", TASK_IMAGE], stdout=subprocess.PIPE) as saved:
+        assert saved.stdout
+        engine.run("load", "--quiet", stdin=saved.stdout)
+    container = engine.run("run", "--detach", TASK_IMAGE, "sleep", "600").strip()
+    address = engine.run("inspect", "--format={{.NetworkSettings.IPAddress}}", container).strip()
+    assert ipaddress.ip_address(address) in ipaddress.ip_network("10.0.2.64/28")
+    bare.run("ping", "-c", "1", "-W", "20", address)
+    # qemu's own gateway, which does not answer to pings of the machine's neighbours but to their ARP.
+    assert "10.0.2.2" in engine.run("exec", container, "ip", "route")
+    engine.run("rm", "--force", container)
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_the_machine_is_given_back_as_it_was(
+    bare: machines.Machine, before: dict[str, str], molecule: Callable[..., str], say: Callable[[str], None]
+) -> None:
+    molecule("cleanup")
+    say("given back")
+    assert traces(bare) == before
+
+
+def move_uplink(machine: machines.Machine) -> subprocess.Popen[str]:
+    """bridged_net as a task of somebody's, in a connection of its own."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_SSH_ARGS": f"-F {machine.ssh_config} -o ControlPath=none",
+    }
+    ansible = [str(Path(sys.executable).with_name("ansible")), "vm", "--inventory=vm,"]
+    module = ["--module-name=mesos.dind.bridged_net", "--args=offset=0.0.0.64 size=28 verify_timeout=5"]
+    return subprocess.Popen(
+        [*ansible, *module], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture
+def silent_gateway(bare: machines.Machine) -> Iterator[dict[str, str]]:
+    """A default route by an address that nobody has; yields the traces with it."""
+    bare.run("ip", "route", "replace", "default", "via", "10.0.2.77")
+    yield traces(bare)
+    bare.run("ip", "route", "replace", "default", "via", "10.0.2.2", "proto", "static")
+
+
+def test_where_the_gateway_does_not_answer_the_uplink_is_as_before(
+    bare: machines.Machine, silent_gateway: dict[str, str]
+) -> None:
+    with move_uplink(bare) as moving:
+        told = moving.communicate(timeout=machines.COMMAND_LIMIT)[0]
+    assert moving.returncode != 0, told
+    assert "10.0.2.77" in told
+    assert traces(bare) == silent_gateway
+
+
+# On the machine: waits until the uplink is a port, ends every other session, and says how many seconds it stays a port.
+WATCH = """
+until [ -e /sys/class/net/docker0/brif/ens3 ]; do :; done
+read began _ </proc/uptime
+pkill --signal KILL --full '^sshd-session: root@notty$'
+while [ -e /sys/class/net/docker0/brif/ens3 ]; do sleep 0.2; done
+read ended _ </proc/uptime
+echo "${ended%.*} ${began%.*}" >/run/watched
+"""
+
+
+def test_it_is_as_before_within_30_s_also_when_nobody_is_connected_any_more(
+    bare: machines.Machine, silent_gateway: dict[str, str]
+) -> None:
+    bare.run("systemd-run", "--unit=watch", "--property=RemainAfterExit=yes", "sh", "-c", WATCH)
+    with move_uplink(bare) as moving:
+        told = moving.communicate(timeout=machines.COMMAND_LIMIT)[0]
+    assert "UNREACHABLE" in told, told
+    bare.run("timeout", "120", "sh", "-c", "until [ -e /run/watched ]; do sleep 1; done")
+    ended, began = map(int, bare.run("cat", "/run/watched").split())
+    assert ended - began <= 30
+    bare.run("systemctl", "stop", "watch")
+    assert traces(bare) == silent_gateway
