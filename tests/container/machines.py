@@ -35,7 +35,7 @@ class Played:
     """What a run of ``ansible-playbook`` came to."""
 
     status: int
-    output: str
+    output: str = field(repr=False)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:

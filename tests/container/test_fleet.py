@@ -78,6 +78,7 @@ def fleet(
         {
             "fleet_network": str(network),
             "fleet_reserved": [f"{network[512]}/23"],
+            "network_persist": "none",  # the uplink is the outer engine's: nothing here manages it
             "storage_size": "400M",
             "agent_mesos_deb_url": "file:///root/agent.deb",
             "agent_mesos_deb_sha256": hashlib.sha256(package.read_bytes()).hexdigest(),
