@@ -236,7 +236,7 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     """
     if params["state"] == "absent":
         return {}
-    program = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin")
+    program = find_program()
     if program is None and not check:
         raise DindError("there is no dockerd", cure="have the role engine install a package of it (engine_packages)")
     level = "debug" if params["debug"] else "warn"
@@ -249,14 +249,23 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     }
 
 
+def find_program() -> str | None:
+    return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin")
+
+
 def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcome:
     """The module ``mesos.dind.engine`` where its supervisor is systemd."""
     layout = Layout()
-    first = inspect(layout, runner)
+    is_expected = check and params["state"] == "present" and find_program() is None
+
+    def look() -> State:
+        state = inspect(layout, runner)
+        # Debian's package enables its service.
+        return dataclasses.replace(state, enabled=True) if is_expected else state
+
+    first = look()
     desired = desired_files(params, layout, first, check=check)
-    done = _plan.converge(
-        lambda: inspect(layout, runner), lambda state: plan(desired, layout, state), runner, check=check
-    )
+    done = _plan.converge(look, lambda state: plan(desired, layout, state), runner, check=check)
     running = desired and (done.before.up if check else True)
     about = _engine.version(layout.socket) if running else {}
     return _plan.Outcome(

@@ -111,6 +111,10 @@ EXAMPLES = r"""
   mesos.dind.loop_storage:
   register: storage
 
+- name: Let it go, and keep the image
+  mesos.dind.loop_storage:
+    state: absent
+
 - name: An image on a volume whose containers can be limited in size
   mesos.dind.loop_storage:
     image: /volume/docker.img
@@ -118,7 +122,7 @@ EXAMPLES = r"""
     fstype: xfs
     strategy: loop
 
-- name: Undo it, data included
+- name: Undo that, data included
   mesos.dind.loop_storage:
     image: /volume/docker.img
     state: absent

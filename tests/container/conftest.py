@@ -7,6 +7,7 @@ import functools
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,13 @@ import netaddr
 import pytest
 from agents import BOOT_LIMIT, STANDIN, Agent, Start
 from docker.models.networks import Network
+from machines import REPOSITORY, Control, new_control
 
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
 TOOLS = Path(__file__).parents[2] / "tools"
+# systemd 257, of Debian 13, refuses control groups v1, which hosts of these tests may have.
+MACHINE_SUITE = "bookworm"
 
 ImageOn = Callable[[str], str]
 MakeNetwork = Callable[..., Network]
@@ -131,6 +135,27 @@ def image_on() -> ImageOn:
 
 
 @pytest.fixture(scope="session")
+def machine_image() -> str:
+    """The prefix of the images' names; their stages are the tags."""
+    base, name = f"mesos-dind-base:{MACHINE_SUITE}", "mesos-dind-machine"
+    engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={MACHINE_SUITE}", f"--name={base}"]
+    subprocess.run(engine, check=True)
+    for stage in ("fresh", "with-tools", "with-engine"):
+        build = ["docker", "buildx", "build", "--load", f"--tag={name}:{stage}", f"--target={stage}"]
+        folder = REPOSITORY / "tests/images/machine"
+        subprocess.run([*build, f"--build-arg=BASE={base}", str(folder)], check=True)
+    return name
+
+
+@pytest.fixture(scope="module")
+def control() -> Iterator[Control]:
+    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path has little room
+        made = new_control(Path(folder))
+        yield made
+        made.leave()
+
+
+@pytest.fixture(scope="session")
 def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
     """The subnet of the outer engine's default bridge."""
     (subnet,) = jmespath.search("IPAM.Config[].Subnet", engine.networks.get("bridge").attrs)
@@ -160,6 +185,14 @@ def make_network(engine: docker.DockerClient, label: str) -> MakeNetwork:
         pytest.fail("no free subnet among 10.200.0.0/16 to 10.249.0.0/16")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def machines_network(make_network: MakeNetwork) -> Iterator[Network]:
+    """One for the machines of a whole file."""
+    made = make_network()
+    yield made
+    made.remove()
 
 
 @pytest.fixture

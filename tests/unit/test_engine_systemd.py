@@ -158,3 +158,18 @@ def test_without_an_engine_there_is_one_clear_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("shutil.which", lambda *_given, **_options: None)
     with pytest.raises(DindError, match=r"there is no dockerd; have the role engine install a package"):
         _engine_systemd.desired_files(params(), LAYOUT, UNTOUCHED, check=False)
+
+
+def test_an_engine_that_is_to_be_installed_is_predicted_as_its_package_leaves_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_given, **_options: None)
+    said = {"systemctl": "LoadState=not-found\nActiveState=inactive\nUnitFileState=\nNeedDaemonReload=no\n"}
+    outcome = _engine_systemd.core(params(), Failing(said), True)
+    assert outcome.actions == [
+        "write /etc/mesos-dind/daemon.json",
+        "write /etc/systemd/system/docker.service.d/mesos-dind.conf",
+        "reload systemd",
+        "restart docker.service",
+    ]
+    assert "Active=no\nEnabled=yes\n" in outcome.after["files"][str(LAYOUT.drop_in)]
