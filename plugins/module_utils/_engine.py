@@ -10,7 +10,8 @@ import http.client
 import json
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,23 @@ def version(path: Path) -> dict[str, Any]:
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise DindError(f"the engine does not answer on {path}: {error}") from None
     return answer
+
+
+@contextlib.contextmanager
+def reloading(path: Path) -> Iterator[None]:
+    """Whoever asks the engine to read its configuration again, asks in this context, which ends when it has done so.
+
+    Raises DindError where it does not say so in time.
+    """
+    wanted = urllib.parse.quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
+    with contextlib.closing(_UnixConnection(path)) as connection:
+        try:
+            connection.request("GET", f"/events?filters={wanted}")
+            events = connection.getresponse()
+            yield
+            events.readline()
+        except (OSError, http.client.HTTPException) as error:
+            raise DindError(f"the engine does not say that it has read its configuration: {error}") from None
 
 
 def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = SERVICES) -> _plan.Outcome:

@@ -87,6 +87,28 @@ class RemoveFile(_plan.Step[State]):
 
 
 @dataclass(frozen=True)
+class EndLiveRestore(_plan.Step[State]):
+    """With live restore, containers would outlive the engine, and keep its data root and its bridge. Without, dockerd ends
+    them itself, each with its own signal and time-out.
+    """
+
+    config_file: Path
+    socket: Path
+
+    def __str__(self) -> str:
+        return f"have {UNIT} end its containers with it"
+
+    def effect(self, state: State) -> State:
+        return state
+
+    def do(self, runner: Runner) -> None:
+        config = json.loads(self.config_file.read_text())
+        _atomic_file.write(self.config_file, json.dumps({**config, "live-restore": False}))
+        with _engine.reloading(self.socket):
+            runner.run("systemctl", "reload", UNIT)
+
+
+@dataclass(frozen=True)
 class StopUnits(_plan.Step[State]):
     def __str__(self) -> str:
         return f"stop {UNIT}"
@@ -184,11 +206,16 @@ def plan(desired: Mapping[str, str], layout: Layout, state: State) -> list[_plan
     if not desired:
         was_enabled = not removed or before(state, layout)["enabled"]
         disable = [Disable()] if state.enabled and not was_enabled else []
-        return [StopUnits(), *removed, Reload(), *disable] if removed else []
+        end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
+        return [*end, StopUnits(), *removed, Reload(), *disable] if removed else []
     steps = [*written, *removed]
     if steps or not state.up:
         steps += [Reload(), Restart()]
     return steps if state.enabled else [*steps, Enable()]
+
+
+def _has_live_restore(state: State, layout: Layout) -> bool:
+    return state.up and all(str(path) in state.files for path in layout.files)
 
 
 def before(state: State, layout: Layout) -> dict[str, bool]:

@@ -72,6 +72,16 @@ def test_an_engine_that_was_never_changed_is_left_alone() -> None:
     assert _engine_systemd.plan({}, LAYOUT, State({}, up=True, enabled=False)) == []
 
 
+def test_no_container_outlives_an_engine_that_is_given_back() -> None:
+    running = State(files(), up=True, enabled=True)
+    assert [str(step) for step in _engine_systemd.plan({}, LAYOUT, running)][:2] == [
+        "have docker.service end its containers with it",
+        "stop docker.service",
+    ]
+    stopped = State(files(), up=False, enabled=True)
+    assert str(_engine_systemd.plan({}, LAYOUT, stopped)[0]) == "stop docker.service"
+
+
 def test_only_a_change_restarts_it() -> None:
     running = State(files(), up=True, enabled=True)
     assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), LAYOUT, running)] == [
