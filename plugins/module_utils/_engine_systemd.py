@@ -88,8 +88,8 @@ class RemoveFile(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class EndLiveRestore(_plan.Step[State]):
-    """With live restore, containers would outlive the engine, and keep its data root and its bridge. Without, dockerd ends
-    them itself, each with its own signal and time-out.
+    """With live restore, containers would outlive the engine, and keep its data root and its bridge. Without, dockerd
+    ends them itself, each with its own signal and time-out.
     """
 
     config_file: Path
