@@ -127,7 +127,9 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     there = engine.addresses(Path(desired.data_root), desired.bridge)
     resolver = _resolver.find(roots.resolv_conf, roots.proc)
     has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or (record and record.mode == PROXY_ARP)
-    rules = _iptables.read(runner) if has_rules else ()
+    # Given back, a machine may have lost iptables again.
+    is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
+    rules = _iptables.read(runner) if has_rules and not is_given_back else ()
     return State(
         namespace,
         uplink,

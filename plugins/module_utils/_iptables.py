@@ -8,6 +8,7 @@ A rule is ours that has our comment; a chain is ours whose name begins with our 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,10 @@ class Rule:
     @property
     def is_in_own_chain(self) -> bool:
         return self.chain.startswith(OWN_CHAINS)
+
+
+def is_installed() -> bool:
+    return shutil.which("iptables-save") is not None
 
 
 def read(runner: Runner) -> tuple[Rule, ...]:
