@@ -135,11 +135,21 @@ def move_uplink(machine: machines.Machine) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def silent_gateway(bare: machines.Machine) -> Iterator[dict[str, str]]:
-    """A default route by an address that nobody has; yields the traces with it."""
-    bare.run("ip", "route", "replace", "default", "via", "10.0.2.99")
+def silent_gateway(bare: machines.Machine, before: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A machine that is told of a gateway that nobody is; yields the traces with it."""
+    tell_gateway(bare, "10.0.2.2", "10.0.2.99")
     yield traces(bare)
-    bare.run("ip", "route", "replace", "default", "via", "10.0.2.2", "proto", "static")
+    tell_gateway(bare, "10.0.2.99", "10.0.2.2")
+    assert traces(bare) == before
+
+
+def tell_gateway(machine: machines.Machine, former: str, gateway: str) -> None:
+    """By its own configuration: systemd-networkd gives a device again what that says."""
+    machine.run("sed", "-i", f"s/^Gateway={former}$/Gateway={gateway}/", "/etc/systemd/network/10-vm.network")
+    machine.run("networkctl", "reload")
+    machine.run("networkctl", "reconfigure", "ens3")
+    there = f"ip route show default | grep -qF 'via {gateway} ' && ! ip route show default | grep -qF 'via {former} '"
+    machine.run("timeout", "60", "sh", "-c", f"until {there}; do sleep 0.5; done")
 
 
 def test_where_the_gateway_does_not_answer_the_uplink_is_as_before(
@@ -166,7 +176,8 @@ echo "${ended%.*} ${began%.*}" >/run/watched
 def test_it_is_as_before_within_30_s_also_when_nobody_is_connected_any_more(
     bare: machines.Machine, silent_gateway: dict[str, str]
 ) -> None:
-    bare.run("systemd-run", "--unit=watch", "--property=RemainAfterExit=yes", "sh", "-c", WATCH)
+    unit = ("--unit=watch", "--property=RemainAfterExit=yes", "--expand-environment=no")
+    bare.run("systemd-run", *unit, "sh", "-c", WATCH)
     with move_uplink(bare) as moving:
         told = moving.communicate(timeout=machines.COMMAND_LIMIT)[0]
     assert "UNREACHABLE" in told, told
