@@ -186,8 +186,8 @@ def last_words(runner: Runner, lines: int = 5) -> str:
 
 
 def inspect(layout: Layout, runner: Runner) -> State:
-    """Raises DindError where the machine has no engine, or no systemd."""
-    properties = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+    """Of a machine without an engine too: its service is neither up nor enabled. Raises DindError without systemd."""
+    properties = ("ActiveState", "UnitFileState", "NeedDaemonReload")
     said = runner.run("systemctl", "show", f"--property={','.join(properties)}", UNIT).stdout
     unit = dict(line.split("=", 1) for line in said.splitlines())
     return State(
