@@ -1214,13 +1214,14 @@ def stop(terminal: Terminal, layout: Layout) -> int:
 
 def holders(path: Path) -> list[int]:
     """The processes that have a file open. (/proc/locks names who took a lock, who may be dead.)"""
-    found = []
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
-        # It may end meanwhile.
-        with contextlib.suppress(OSError):
-            if any(link.readlink() == path.resolve() for link in (process / "fd").iterdir()):
-                found.append(int(process.name))
-    return sorted(set(found) - {os.getpid()})
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            for link in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):  # or close this one, and yet have the file open by another
+                    if link.readlink() == path.resolve():
+                        found.add(int(process.name))
+    return sorted(found - {os.getpid()})
 
 
 # -- images -------------------------------------------------------------------------------------------------------
