@@ -85,9 +85,9 @@ def start_any(engine: docker.DockerClient, label: str) -> Start:
     return start
 
 
-@pytest.fixture
-def start(start_any: Start) -> Iterator[Start]:
-    """Starts agents that are gone, with their anonymous volumes, when the test is over."""
+@contextlib.contextmanager
+def gone_afterwards(start_any: Start) -> Iterator[Start]:
+    """Starts agents that are gone, with their anonymous volumes, when the context is left."""
     made: list[Agent] = []
 
     def start(*command: str, **options: Any) -> Agent:
@@ -95,10 +95,26 @@ def start(start_any: Start) -> Iterator[Start]:
         made.append(agent)
         return agent
 
-    yield start
-    for agent in made:
-        with contextlib.suppress(docker.errors.NotFound):
-            agent.container.remove(force=True, v=True)
+    try:
+        yield start
+    finally:
+        for agent in made:
+            with contextlib.suppress(docker.errors.NotFound):
+                agent.container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def start(start_any: Start) -> Iterator[Start]:
+    """Starts agents that are gone when the test is over."""
+    with gone_afterwards(start_any) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_all(start_any: Start) -> Iterator[Start]:
+    """Starts agents for all tests of a file; gone when they are over."""
+    with gone_afterwards(start_any) as start:
+        yield start
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import handed_over
 import pytest
 from agents import Agent, Start, tar_of
-from conftest import IMAGE, ImageOn
+from conftest import IMAGE, ImageOn, gone_afterwards
 from image import secrets
 
 FOLDER = Path(__file__).parents[1] / "images/ansible"
@@ -31,7 +32,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def agent(version: str, image_on: ImageOn, start_any: Start) -> Agent:
+def agent(version: str, image_on: ImageOn, start_any: Start) -> Iterator[Agent]:
     """In bridged mode, with arguments, and with limits."""
     under = image_on(VERSIONS[version]) if VERSIONS[version] else IMAGE
     tag = f"mesos-dind-ansible:{version}"
@@ -42,14 +43,15 @@ def agent(version: str, image_on: ImageOn, start_any: Start) -> Agent:
         ],
         check=True,
     )  # fmt: skip
-    return start_any(
-        "mesos-slave", "--port=5052", "--attributes=two words; {{ braces }}",
-        image=tag,
-        env={"DOCKER_NETWORK_OFFSET": "0.0.3.0", "MESOS_ATTRIBUTES": ATTRIBUTES, "LOG": "file"},
-        working_dir="/var/tmp",
-        mem_limit="1g",
-        nano_cpus=1_500_000_000,
-    ).await_boot()  # fmt: skip
+    with gone_afterwards(start_any) as start:
+        yield start(
+            "mesos-slave", "--port=5052", "--attributes=two words; {{ braces }}",
+            image=tag,
+            env={"DOCKER_NETWORK_OFFSET": "0.0.3.0", "MESOS_ATTRIBUTES": ATTRIBUTES, "LOG": "file"},
+            working_dir="/var/tmp",
+            mem_limit="1g",
+            nano_cpus=1_500_000_000,
+        ).await_boot()  # fmt: skip
 
 
 def test_the_version_is_the_one_that_is_meant(agent: Agent, version: str) -> None:

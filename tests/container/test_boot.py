@@ -17,9 +17,9 @@ from agents import Agent, Start
 
 
 @pytest.fixture(scope="module")
-def agent(start_any: Start) -> Agent:
+def agent(start_for_all: Start) -> Agent:
     """A stand-in agent in default mode, on the loop image, with what a user sets beside it."""
-    return start_any(
+    return start_for_all(
         env={
             "MESOS_MASTER": "zk://10.0.0.1:2181/mesos",
             "MESOS_RESOURCES": "cpus:4;mem:1280;disk:25600;ports:[21000-21099]",

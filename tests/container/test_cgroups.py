@@ -9,6 +9,7 @@ from pathlib import Path
 import limits
 import pytest
 from agents import Agent, Start
+from conftest import gone_afterwards
 
 GROUPS = Path("/sys/fs/cgroup")
 NAMESPACES = ("host", "private")
@@ -18,10 +19,10 @@ MEMORY = 384 << 20
 @pytest.fixture(scope="module", params=NAMESPACES)
 def agent(request: pytest.FixtureRequest, start_any: Start, task_archive: bytes) -> Iterator[Agent]:
     """In the host's cgroup namespace, then in one of its own."""
-    made = start_any("sleep", "infinity", cgroupns=request.param, mem_limit=MEMORY, memswap_limit=MEMORY)
-    made.await_boot().load(task_archive)
-    yield made
-    made.container.remove(force=True, v=True)
+    with gone_afterwards(start_any) as start:
+        made = start("sleep", "infinity", cgroupns=request.param, mem_limit=MEMORY, memswap_limit=MEMORY)
+        made.await_boot().load(task_archive)
+        yield made
 
 
 def groups_of(container: str) -> list[Path]:

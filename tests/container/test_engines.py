@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import handed_over
@@ -12,7 +13,7 @@ import jmespath
 import netaddr
 import pytest
 from agents import Agent, Start, assert_given_back, attached_to
-from conftest import IMAGE, ImageOn
+from conftest import IMAGE, ImageOn, gone_afterwards
 from docker.models.networks import Network
 
 # The release of Debian, and its engine's major versions: forky's is what is newest, until forky is released.
@@ -37,11 +38,12 @@ def image(suite: str, image_on: ImageOn) -> str:
 
 
 @pytest.fixture(scope="module")
-def agent(image: str, start_any: Start, task_archive: bytes) -> Agent:
+def agent(image: str, start_any: Start, task_archive: bytes) -> Iterator[Agent]:
     """In default mode, on the loop image."""
-    agent = start_any(image=image).await_boot()
-    agent.load(task_archive)
-    return agent
+    with gone_afterwards(start_any) as start:
+        agent = start(image=image).await_boot()
+        agent.load(task_archive)
+        yield agent
 
 
 def server(agent: Agent) -> dict[str, str]:

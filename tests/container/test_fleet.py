@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,15 +49,15 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(
-    control: Control, machine_image: str, machines_network: Network, start_any: Start, engine: docker.DockerClient
-) -> Iterator[Fleet]:
+    control: Control, machine_image: str, machines_network: Network, start_for_all: Start, engine: docker.DockerClient
+) -> Fleet:
     """Three machines as an administrator finds them, and what docs/fleet.md has her write down."""
     network = netaddr.IPNetwork(machines_network.attrs["IPAM"]["Config"][0]["Subnet"])
     package = agent_package(control.folder)
     agents = {}
     for host in HOSTS:
         tag = "fresh" if host == "a1" else "with-engine"
-        agents[host] = start_any(
+        agents[host] = start_for_all(
             image=f"{machine_image}:{tag}",
             standin=False,
             network=machines_network.name,
@@ -86,9 +86,7 @@ def fleet(
             "agent_service_settings": {"ExecStopPost": "/bin/cp /run/standin/drained /root/drained"},
         },
     )
-    yield Fleet(control, agents, network)
-    for agent in agents.values():
-        agent.container.remove(force=True, v=True)
+    return Fleet(control, agents, network)
 
 
 def documented_inventory() -> tuple[Any, Any]:

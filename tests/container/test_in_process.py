@@ -31,8 +31,8 @@ PLAYBOOK = """
 
 
 @pytest.fixture(scope="module")
-def agent(start_any: Start) -> Agent:
-    return start_any("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.9.0"}).await_boot()
+def agent(start_for_all: Start) -> Agent:
+    return start_for_all("sleep", "infinity", env={"DOCKER_NETWORK_OFFSET": "0.0.9.0"}).await_boot()
 
 
 def steps(agent: Agent) -> list[dict[str, Any]]:

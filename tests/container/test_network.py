@@ -18,9 +18,9 @@ HOST = ("docker", "run", "--rm", "--network", "host", "mesos-dind-task")
 
 
 @pytest.fixture(scope="module")
-def pair(start_any: Start, task_archive: bytes) -> Pair:
+def pair(start_for_all: Start, task_archive: bytes) -> Pair:
     """Two stand-in agents in bridged mode, each with two inner containers, `one` and `two`."""
-    agents = [start_any(env={"DOCKER_NETWORK_OFFSET": f"0.0.{number}.0"}) for number in (1, 2)]
+    agents = [start_for_all(env={"DOCKER_NETWORK_OFFSET": f"0.0.{number}.0"}) for number in (1, 2)]
     for agent in agents:
         agent.await_boot().load(task_archive)
         for name in ("one", "two"):

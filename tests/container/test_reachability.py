@@ -3,7 +3,6 @@ networks."""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import socket
@@ -15,7 +14,7 @@ import jmespath
 import netaddr
 import pytest
 from agents import Agent, Start
-from conftest import IMAGE, ImageOn, MakeNetwork
+from conftest import IMAGE, ImageOn, MakeNetwork, gone_afterwards
 from docker.models.networks import Network
 from docker.types import EndpointConfig
 from places import SERVE, TASK, Place, agents_place, inner_place
@@ -40,16 +39,15 @@ def outer(request: pytest.FixtureRequest, make_network: MakeNetwork, engine: doc
 def agents(
     request: pytest.FixtureRequest, outer: Network, start_any: Start, task_archive: bytes
 ) -> Iterator[list[Agent]]:
-    with contextlib.ExitStack() as gone:
+    with gone_afterwards(start_any) as start:
         started = []
         for alias, offset in OFFSETS.items():
             named = {} if outer.name == "bridge" else {outer.name: EndpointConfig("1.45", aliases=[alias])}
-            agent = start_any(
+            agent = start(
                 env={"DOCKER_NETWORK_OFFSET": offset, "MESOS_DIND_NETWORK_MODE": request.param},
                 network=outer.name,
                 networking_config=named,
             )
-            gone.callback(agent.container.remove, force=True, v=True)
             started.append(agent)
         for agent in started:
             agent.await_boot().load(task_archive)
@@ -62,7 +60,7 @@ def inner(agents: list[Agent]) -> dict[Agent, list[Place]]:
 
 
 @pytest.fixture(scope="module")
-def host_on(start_any: Start) -> HostOn:
+def host_on(start_for_all: Start) -> HostOn:
     """The host, called by the address that it has on an outer network."""
 
     def place(network: Network, version: int = 4) -> Place:
@@ -71,7 +69,7 @@ def host_on(start_any: Start) -> HostOn:
         family, host = (socket.AF_INET6, f"[{gateway}]") if version == 6 else (socket.AF_INET, str(gateway))
         with socket.create_server((str(gateway), 0), family=family) as free:
             port = free.getsockname()[1]
-        container = start_any(
+        container = start_for_all(
             "sh", "-c", f"{SERVE} {host}:{port}",
             image=TASK, privileged=False, standin=False, network_mode="host",
         )  # fmt: skip

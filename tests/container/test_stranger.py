@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,16 @@ TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": 
 
 
 @pytest.fixture(scope="module")
-def machine(control: Control, machine_image: str, machines_network: Network, start_any: Start) -> Iterator[Agent]:
+def machine(control: Control, machine_image: str, machines_network: Network, start_for_all: Start) -> Agent:
     """A machine without systemd and without an engine, that has what the modules say they need."""
-    agent = start_any(
+    agent = start_for_all(
         "/usr/sbin/sshd", "-D", "-e",
         image=f"{machine_image}:with-tools", standin=False, network=machines_network.name, cgroupns="private",
         tmpfs={"/run/sshd": "mode=755", "/volume": ""},
     )  # fmt: skip
     control.admit(HOST, agent)
     control.write("hosts.yml", {"all": {"hosts": {HOST: {"ansible_host": agent.address}}}})
-    yield agent
-    agent.container.remove(force=True, v=True)
+    return agent
 
 
 def documentation(control: Control, full_name: str) -> dict[str, Any]:

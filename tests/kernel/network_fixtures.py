@@ -122,6 +122,8 @@ def namespace() -> Iterator[Namespace]:
         made.ip("link set dev lo up")
         # Nobody has the same link-local address here, and duplicate detection would keep every test waiting.
         made.sysctl("ipv6/conf/default/accept_dad", "0")
+        # Else it has what this machine has (devinet_init_net), which is 0 until an engine is started.
+        made.sysctl("ipv4/ip_forward", "1")
         yield made
     finally:
         os.close(made.fd)
