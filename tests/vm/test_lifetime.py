@@ -30,7 +30,9 @@ def test_the_vm_ends_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
         pid = int(run.stdout.readline())
         vm = os.pidfd_open(pid)
         try:
-            while Path(f"/proc/{pid}/comm").read_text().strip() == "setpriv":
+            # Before it is qemu, it is setpriv, which may not have asked for the kernel's signal yet; and before that,
+            # for a moment in which its parent goes on already, Python.
+            while not Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system"):
                 pass
             run.kill()
             assert select.select([vm], [], [], 30)[0], f"qemu, {pid}, has outlived its test run"
