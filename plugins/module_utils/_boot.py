@@ -2,12 +2,13 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The entry point behind the command ``mesos-dind``: from the environment to a running boot playbook.
 
-It refuses what is wrong before anything is changed, writes down what was asked for, and becomes
+It refuses what is wrong before anything is changed, writes down what was asked for, and goes on as
 ``ansible-playbook``, whose last task becomes the agent.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,22 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _head_start, _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils import (
+    _atomic_file,
+    _head_start,
+    _modules,
+    _preflight,
+    _settings,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 RUN = Path("/run/mesos-dind")
 ETC = Path("/etc/mesos-dind")
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
-
-# The console script of that name, without the search for garbage, which takes a tenth of the time of a process that
-# ends after a second (docs/performance.md).
-ANSIBLE_PLAYBOOK = """
-import gc, sys
-gc.disable()
-from ansible.cli.playbook import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 USAGE_STATUS = 64
 FAILURE_STATUS = 70
@@ -94,13 +92,15 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     become_playbook("boot.yml", log="mesos.dind.boot_log", report=True)
 
 
-def run_again(playbook: str, *options: str, log: str) -> NoReturn:
+def run_again(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
     """Run a playbook with what was asked for at the boot."""
     if not settings_file().exists():
         raise DindError(
             f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
         )
-    become_playbook(playbook, *options, log=log)
+    for module in _modules.ARGUMENT_SPECS:
+        _modules.core(module)  # loaded here once, and not in the process of each task
+    become_playbook(playbook, *options, log=log, report=report)
 
 
 def unsafe(value: Any) -> Any:
@@ -135,18 +135,16 @@ def take_terminal() -> None:
 
 
 def become_playbook(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
-    """Become ``ansible-playbook`` with an environment of its own: nothing of the agent's reaches Ansible or its log.
+    """Go on as ``ansible-playbook``, with an environment of its own: nothing of the agent's reaches Ansible or its log.
 
-    The hand-over takes the agent's environment from the supervisor, where it is as the container was given it.
-    ``log`` is the callback that writes on stdout and stderr; ``report`` has the steps written to a file as well.
+    In this very process, which has a Python already, and by the same call as the console script of that name. The
+    hand-over takes the agent's environment from the supervisor, where it is as the container was given it. ``log`` is
+    the callback that writes on stdout and stderr; ``report`` has the steps written to a file as well.
     """
-    program = "ansible-playbook"
-    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / playbook)]
     # The report first: the hand-over does not return.
     callbacks = ["mesos.dind.boot_report", "mesos.dind.hand_over"] if report else ["mesos.dind.hand_over"]
-    os.execve(  # noqa: S606 - becoming Ansible is the purpose
-        sys.executable,
-        [sys.executable, "-I", "-c", ANSIBLE_PLAYBOOK, program, "-i", "localhost,", *arguments],
+    os.environ.clear()
+    os.environ.update(
         {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
@@ -154,8 +152,27 @@ def become_playbook(playbook: str, *options: str, log: str, report: bool = False
             "ANSIBLE_CONFIG": str(ETC / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": log,
             "ANSIBLE_CALLBACKS_ENABLED": ",".join(callbacks),
-        },
+        }
     )
+    # The search for garbage takes a tenth of the time of a process that ends after a second (docs/performance.md).
+    gc.disable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from ansible.cli.playbook import main as ansible_playbook
+
+    leave_packages_to_ansible()
+    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / playbook)]
+    sys.exit(ansible_playbook(["ansible-playbook", "-i", "localhost,", *arguments]))
+
+
+def leave_packages_to_ansible() -> None:
+    """Forget the packages of collections, which Ansible wants to have loaded by its own loader, but not our modules.
+
+    They were loaded with their bytecode, while that loader compiles each source anew (its get_code), in each process
+    that a task is run in.
+    """
+    for name in [name for name, module in sys.modules.items() if hasattr(module, "__path__")]:
+        if name.partition(".")[0] == "ansible_collections":
+            del sys.modules[name]
 
 
 if __name__ == "__main__":

@@ -56,6 +56,9 @@ class Agent:
         # The line is written just before the exec, the marker too: health asks for both the engine and the agent.
         while self.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code:
             pass  # an exec in a container that has ended fails the test
+        self.container.reload()
+        if self.container.attrs["Config"]["Cmd"][0] in ("mesos-slave", "mesos-agent"):
+            self.await_line("stand-in agent: running")  # by then it has written down how it was started
         return self
 
     def exec(self, *argv: str) -> Executed:

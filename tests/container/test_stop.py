@@ -58,7 +58,8 @@ def test_a_stop_in_the_middle_of_the_boot_gives_inner_containers_their_signal(fa
     for name in ("ready", "said"):
         (kept / name).unlink()
     farewell.container.start()
-    hold = "until grep -qs ansible-playbook /proc/$(cat $pid)/cmdline; do :; done; kill -STOP $(cat $pid)"
+    # The file is of the work that is done ahead: it has begun, in a process of its own.
+    hold = "until [ -e /run/mesos-dind/containerd.args ]; do :; done; kill -STOP $(cat $pid)"
     farewell.run("sh", "-c", f"pid=/run/mesos-dind/agent.pid; until [ -s $pid ]; do :; done; {hold}")
     await_file(kept / "ready")
     assert farewell.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code == 1

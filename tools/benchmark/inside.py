@@ -28,14 +28,11 @@ from typing import Any
 RUN = Path("/run/mesos-dind")
 CONTAINERD_SOCKET = Path("/run/docker/containerd/containerd.sock")
 COLLECTION = "ansible_collections.mesos.dind.plugins"
-# As the entry point gives it to Ansible.
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "ANSIBLE_STDOUT_CALLBACK": "mesos.dind.boot_log",
-    "ANSIBLE_CALLBACKS_ENABLED": "mesos.dind.boot_report,mesos.dind.hand_over",
-}
+# What `mesos-dind converge` is, with a report.
+CONVERGE = f"""
+from {COLLECTION}.module_utils import _boot
+_boot.run_again("boot.yml", "--skip-tags", "hand_over", log="mesos.dind.boot_log", report=True)
+"""
 PASSES = 50
 PATIENCE = 60  # seconds
 IMPORTS = PLAYS = 5
@@ -80,7 +77,7 @@ def written(path: Path) -> float:
 def import_ansible() -> float:
     """Seconds that Python takes to start and to import what ansible-playbook does."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-I", "-c", "import ansible.cli.playbook"], env=ENVIRONMENT, check=True)
+    subprocess.run([sys.executable, "-I", "-X", "utf8", "-c", "import ansible.cli.playbook"], check=True)
     return time.perf_counter() - began
 
 
@@ -155,13 +152,10 @@ def storage_decision(folder: Path) -> Callable[[Any], None]:
 
 def tasks() -> dict[str, list[float]]:
     """Milliseconds of each role in the boot's playbook, run again. Replaces the report of the boot."""
-    playbook = Path(importlib.import_module(COLLECTION).__path__[0]).parent / "playbooks/boot.yml"
-    options = ["-i", "localhost,", "--skip-tags", "hand_over", "-e", f"@{RUN}/settings.json"]
-    environment = {**ENVIRONMENT, "ANSIBLE_CONFIG": "/etc/mesos-dind/ansible.cfg"}
     measured: dict[str, list[float]] = {}
     for _ in range(PLAYS):
-        again = [f"{sys.prefix}/bin/ansible-playbook", *options, str(playbook)]
-        done = subprocess.run(again, env=environment, capture_output=True, text=True, check=False)
+        again = [sys.executable, "-I", "-X", "utf8", "-c", CONVERGE]
+        done = subprocess.run(again, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"the boot's playbook fails in a booted container: {done.stdout}{done.stderr}")
         for step in json.loads((RUN / "boot.json").read_text())["steps"]:
