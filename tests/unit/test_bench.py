@@ -248,7 +248,7 @@ def test_the_phases_of_a_boot_follow_each_other_and_leave_nothing_out() -> None:
         "docker run": (0.0, 0.2, False),
         "init, supervisor": (0.2, 0.3, False),
         "entry point": (0.3, 0.5, False),
-        "interpreter, imports": (0.5, 0.9, False),
+        "imports": (0.5, 0.9, False),
         "play set-up": (0.9, 1.3, False),
         "role storage": (1.3, 1.8, False),
         "role engine": (1.8, 2.8, False),
@@ -300,7 +300,7 @@ def test_no_phase_ends_before_it_begins() -> None:
 
 def test_imports_that_took_longer_when_measured_apart_stay_within_the_boot() -> None:
     found = told(replace(IN_TURN, imports=7.0))
-    assert found["interpreter, imports"] == (0.5, 1.3, False)
+    assert found["imports"] == (0.5, 1.3, False)
     assert found["play set-up"] == (1.3, 1.3, False)
 
 

@@ -63,7 +63,7 @@ def _absolute(seen: Seen, began: float, line: float) -> Iterator[tuple[str, floa
         at = start + step["seconds"]
         if step["step"] == "ansible":
             loaded, imported = at, min(seen.settings + seen.imports, at)
-            yield "interpreter, imports", seen.settings, imported, False
+            yield "imports", seen.settings, imported, False
             yield "play set-up", imported, at, False
         elif step["step"] == "agent":
             if any_ahead:
