@@ -104,8 +104,11 @@ DESIRED = st.builds(
 
 
 def is_possible(state: State) -> bool:
-    """A mount has its image, with a file system that nobody else uses; a held data root exists."""
+    """A mount has its image, with a file system that nobody else uses; a held data root exists; only an ext4 is ever half
+    grown (GrowUnmounted)."""
     image, mount = state.image, state.mount
+    if image and image.half_grown and image.content != "ext4":
+        return False
     if mount and (image is None or not image.has_filesystem or image.locked or image.half_grown or not image.clean):
         return False
     if mount and (state.data_root.held_by != "nobody" or state.data_root.mode is None):
