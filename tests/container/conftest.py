@@ -17,7 +17,7 @@ import docker
 import jmespath
 import netaddr
 import pytest
-from agents import BOOT_LIMIT, STANDIN, Agent, Start
+from agents import ATTEMPTS, BOOT_LIMIT, NOTHING_STARTED, STANDIN, Agent, Start
 from docker.models.networks import Network
 from machines import REPOSITORY, Control, new_control
 
@@ -70,16 +70,22 @@ def start_any(engine: docker.DockerClient, label: str) -> Start:
         if standin:
             binds[str(STANDIN)] = {"bind": "/usr/sbin/mesos-agent", "mode": "ro"}
         key, _, value = label.partition("=")
-        container = engine.containers.run(
+        container = engine.containers.create(
             options.pop("image", IMAGE),
             list(command) or None,
-            detach=True,
             privileged=privileged,
             environment=env or {},
             volumes=binds,
             labels={key: value},
             **options,
         )
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                container.start()
+                break
+            except docker.errors.APIError as error:
+                if attempt == ATTEMPTS or NOTHING_STARTED not in str(error):
+                    raise
         return Agent(container)
 
     return start

@@ -104,8 +104,8 @@ DESIRED = st.builds(
 
 
 def is_possible(state: State) -> bool:
-    """A mount has its image, with a file system that nobody else uses; a held data root exists; only an ext4 is ever half
-    grown (GrowUnmounted)."""
+    """A mount has its image, with a file system that nobody else uses; a held data root exists; only an ext4 is ever
+    half grown (GrowUnmounted)."""
     image, mount = state.image, state.mount
     if image and image.half_grown and image.content != "ext4":
         return False
