@@ -163,6 +163,22 @@ def machine_image() -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def networkd_image_on() -> ImageOn:
+    """A machine whose network is systemd-networkd's, on a release of Debian; built when it is first asked for."""
+
+    @functools.cache
+    def build(suite: str) -> str:
+        base, tag = f"mesos-dind-base:{suite}", f"mesos-dind-networkd:{suite}"
+        engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={suite}", f"--name={base}"]
+        subprocess.run(engine, check=True)
+        build = ["docker", "buildx", "build", "--load", f"--tag={tag}", f"--build-arg=BASE={base}"]
+        subprocess.run([*build, str(REPOSITORY / "tests/images/networkd")], check=True)
+        return tag
+
+    return build
+
+
 @pytest.fixture(scope="module")
 def control() -> Iterator[Control]:
     with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path has little room

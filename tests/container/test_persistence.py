@@ -17,10 +17,10 @@ from typing import Any
 import netaddr
 import pytest
 from agents import BOOT_LIMIT, Agent, Start
+from conftest import ImageOn
 from docker.models.networks import Network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = REPOSITORY / "tests/images/networkd"
 IN_MACHINE = "/collections/ansible_collections/mesos/dind"
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
 PERSISTED = {"offset": "0.0.9.0", "persist": "auto"}
@@ -104,21 +104,9 @@ def _settled(shown: Any) -> Any:
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def image(request: pytest.FixtureRequest) -> str:
+def image(request: pytest.FixtureRequest, networkd_image_on: ImageOn) -> str:
     """systemd 252 and 257, which differ in how they take up a bridge that is there."""
-    base, tag = f"mesos-dind-base:{request.param}", f"mesos-dind-networkd:{request.param}"
-    for command in (
-        [
-            sys.executable,
-            str(REPOSITORY / "tools/engine.py"),
-            "base-image",
-            f"--suite={request.param}",
-            f"--name={base}",
-        ],
-        ["docker", "buildx", "build", "--load", f"--tag={tag}", f"--build-arg=BASE={base}", str(FOLDER)],
-    ):
-        subprocess.run(command, check=True)
-    return tag
+    return networkd_image_on(request.param)
 
 
 @pytest.fixture(scope="module")
