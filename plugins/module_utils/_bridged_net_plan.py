@@ -392,7 +392,8 @@ def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) ->
     """What makes it outlast a reboot; after the move is known to be good."""
     persistence, folders = state.persistence, roots.folders
     was_off = str(folders.forwarding) in persistence.files or record.sysctls.get(IP_FORWARD) == "0"
-    bridging = files.Bridging(record.uplink, record.bridge, record.mac, bridge_mtu(desired, state), was_off)
+    mtu, uplink_mtu = bridge_mtu(desired, state), state.uplink_link.mtu
+    bridging = files.Bridging(record.uplink, record.bridge, record.mac, mtu, uplink_mtu, was_off)
     wanted = files.wanted(bridging, persistence, folders)
     same = wanted == persistence.files
     write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]

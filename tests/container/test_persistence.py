@@ -159,7 +159,11 @@ def machine(machine_with: Callable[..., Machine]) -> Machine:
     return machine_with()
 
 
-def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(machine: Machine) -> None:
+@pytest.mark.parametrize("configured_by", [{}, {"NETPLAN": "yes"}], ids=["networkd", "netplan"])
+def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(
+    machine_with: Callable[..., Machine], configured_by: dict[str, str]
+) -> None:
+    machine = machine_with(**configured_by)
     before = machine.network()
     assert before["forwarding"] == "0\n"
     predicted = machine.module("--check", "--diff", **PERSISTED)
@@ -225,17 +229,19 @@ def test_killed_at_any_point_both_ways_are_open(machine: Machine) -> None:
     assert machine.files() == []
 
 
+@pytest.mark.parametrize("configured_by", [{}, {"NETPLAN": "yes"}], ids=["networkd", "netplan"])
 def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
-    machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start
+    machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start, configured_by: dict[str, str]
 ) -> None:
     subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
     leased = str(subnet[260])  # the only one there is; the engine gives out none of these
-    dnsmasq = f"dnsmasq --port=0 --dhcp-range={leased},{leased},{subnet.netmask},2m --dhcp-option=3,{subnet[1]}"
+    options = f"--dhcp-option=option:router,{subnet[1]} --dhcp-option=option:mtu,1400"
+    dnsmasq = f"dnsmasq --port=0 --dhcp-range={leased},{leased},{subnet.netmask},2m {options}"
     server = start(
         "sh", "-c", f"touch /tmp/leases; exec {dnsmasq} --dhcp-leasefile=/tmp/leases --keep-in-foreground",
         image=image, standin=False, network=user_network.name, tmpfs={"/tmp": ""},
     )  # fmt: skip
-    machine = machine_with(DHCP="yes", ADDRESS=leased)
+    machine = machine_with(DHCP="yes", ADDRESS=leased, **configured_by)
     before = machine.network()
     client = server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases")
     assert leased in client
