@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
@@ -69,6 +70,10 @@ class Roots:
     @property
     def folders(self) -> files.Folders:
         return files.Folders(self.etc, self.run, self.usr, marker=self.record.with_name("networkd-reads"))
+
+    @property
+    def drop_in(self) -> Path:
+        return self.etc / proxy.DROP_IN
 
 
 @dataclass(frozen=True)
@@ -278,7 +283,7 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return steps + _plan_proxy(state, record, roots)
+        return steps + _plan_proxy(desired, state, record, roots)
     return steps + _plan_bridge(desired, state, record, roots)
 
 
@@ -311,8 +316,9 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
     if state.persistence.files or not state.persistence.is_followed:
         return _plan_forgotten(desired, state, roots)
     record = state.record
+    give_up = [proxy.SetDropIn(roots.drop_in, state.drop_in, "")] if state.drop_in else []
     if record is None:
-        return []
+        return [*give_up]
     lines = restore_lines(record, state.network) if record.mode == BRIDGE else ()
     unsettled = replace(record, verified=False)
     steps: list[Step[State]] = []
@@ -321,8 +327,7 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
         steps.append(Restore(unsettled, lines))
     if state.forwards:
         steps.append(Forward(record.uplink, record.bridge, wanted=False))
-    steps += _sysctls(state, record.sysctls, roots)
-    return [*steps, Forget(roots.record)]
+    return [*steps, *_sysctls(state, record.sysctls, roots), *give_up, Forget(roots.record)]
 
 
 def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -351,7 +356,8 @@ def _remembering_files(state: State, roots: Roots) -> Record:
     return replace(originals(state), sysctls=was_off)
 
 
-def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    _refuse_what_cannot_last_without_the_bridge(desired, state, roots)
     wanted = {
         IP_FORWARD: "1",
         PROXY_ARP_OF.format(state.uplink): "1",
@@ -360,7 +366,9 @@ def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]
     goal = replace(_remembering(state, record, wanted), verified=True)
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
     forward = [] if state.forwards else [Forward(record.uplink, record.bridge, wanted=True)]
-    return [*remember, *_sysctls(state, wanted, roots), *forward]
+    steps = [*remember, *_sysctls(state, wanted, roots), *forward]
+    drop_in = "" if desired.persist == "none" else proxy.wanted(record.uplink, record.bridge, wanted, goal.sysctls)
+    return steps if drop_in == state.drop_in else [*steps, proxy.SetDropIn(roots.drop_in, state.drop_in, drop_in)]
 
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
@@ -454,6 +462,23 @@ def _refuse_what_cannot_last(desired: Desired, state: State) -> None:
         raise DindError(
             f"systemd-networkd does not manage {state.uplink} ({persistence.found}), so the bridge cannot be persisted",
             cure="set persist: none for a bridge that is gone after a reboot",
+        )
+
+
+def _refuse_what_cannot_last_without_the_bridge(desired: Desired, state: State, roots: Roots) -> None:
+    if desired.persist == "none" and state.drop_in:
+        raise DindError(
+            f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
+        )
+    if state.persistence.files:
+        raise DindError(
+            f"a bridge is persisted in {', '.join(state.persistence.files)}, and the mode is {PROXY_ARP}",
+            cure="run state: absent first",
+        )
+    if desired.persist != "none" and not state.has_systemd:
+        raise DindError(
+            "proxy ARP is persisted with docker.service of systemd, which does not run here",
+            cure="set persist: none for what is gone after a reboot",
         )
 
 

@@ -90,6 +90,8 @@ class State:
     rules: tuple[Rule, ...] = ()  # ours
     resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
     persistence: Persistence = dataclasses.field(default_factory=Persistence)
+    drop_in: str = ""  # ours for docker.service; empty without one
+    has_systemd: bool = False  # as PID 1
 
     @property
     def uplink_link(self) -> Link:

@@ -101,7 +101,7 @@ options:
     default: 5.0
   persist:
     description:
-      - By what the bridge is there again after a reboot, in mode V(bridge). Without it nothing is.
+      - By what it is there again after a reboot. Without it nothing is.
       - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it
         and for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
         C(.network) file that the uplink had and of its drop-ins, which stay as they are; when those change, the next
@@ -110,6 +110,9 @@ options:
       - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, and refused before anything is changed
         where it does not.
       - V(ifupdown) is refused as yet.
+      - With proxy ARP, whoever manages the uplink, each of these writes a drop-in for C(docker.service),
+        C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf), by which the settings and the rule are
+        there whenever that starts. Refused where systemd does not run.
       - V(none) arranges the running machine only. Where files of an earlier run are there, it is refused; run
         O(state=absent) first.
       - O(state=absent) removes the files whatever is said here, also after a reboot.

@@ -23,6 +23,7 @@ from docker.models.networks import Network
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_MACHINE = "/collections/ansible_collections/mesos/dind"
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
+DROP_IN = "/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
 PERSISTED = {"offset": "0.0.9.0", "persist": "auto"}
 ABSENT = {"state": "absent"}
 VOLATILE = {"ifindex", "link_index", "valid_life_time", "preferred_life_time", "link_netnsid"}
@@ -94,7 +95,7 @@ class Machine:
         self.run("sh", "-c", 'printf %s "$1" >"$0"', path, text)
 
     def files(self) -> list[str]:
-        return self.run("find", "/etc/systemd/network", "/etc/sysctl.d", "-name", "*mesos-dind*").split()
+        return self.run("find", "/etc/systemd", "/etc/sysctl.d", "-name", "*mesos-dind*").split()
 
 
 def _settled(shown: Any) -> Any:
@@ -256,6 +257,22 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     assert machine.network() == before
 
 
+def test_with_a_silent_gateway_all_is_undone_within_half_a_minute(machine: Machine) -> None:
+    """An address that nobody has. As the machine's own configuration it comes back with the uplink."""
+    subnet = netaddr.IPNetwork(machine.run("ip", "-oneline", "-4", "address", "show", "dev", "eth0").split()[3])
+    machine.write(ORIGINAL, f"[Match]\nName=eth*\n[Network]\nAddress={subnet}\nGateway={subnet.cidr[254]}\n")
+    machine.run("networkctl", "reload")
+    machine.await_network()
+    before = machine.network()
+    began = time.monotonic()
+    answer = machine.module(**PERSISTED)
+    elapsed = time.monotonic() - began
+    assert f"the gateway {subnet.cidr[254]} did not answer within 5 s, so all was undone" in answer["msg"]
+    assert elapsed < 30
+    assert by_text(machine.network()) == by_text(before)
+    assert machine.files() == []
+
+
 def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None:
     """Nobody gives it a lease: what the original says now is not what the uplink has."""
     before = machine.network()
@@ -265,3 +282,61 @@ def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None
     assert "systemd-networkd did not arrange docker0 within 20 s" in answer["msg"]
     assert by_text(machine.network()) == by_text(before)
     assert machine.files() == []
+
+
+@pytest.fixture
+def docker_machine(
+    machine_image: str, key: Path, user_network: Network, start: Start, volume: str, tmp_path: Path
+) -> Iterator[Machine]:
+    """With Docker under systemd. Who manages its uplink does not matter; here it is the outer engine."""
+    resolv_conf = tmp_path / "resolv.conf"  # not the engine's own resolver
+    resolv_conf.write_text("nameserver 192.0.2.53\n")
+    agent = start(
+        image=f"{machine_image}:with-engine", standin=False, network=user_network.name, cgroupns="private",
+        tmpfs={"/run": ""}, volumes={volume: "/var/lib/docker", str(resolv_conf): "/etc/resolv.conf"},
+    )  # fmt: skip
+    machine = Machine(agent, ssh_config(tmp_path, key, agent.address))
+    machine.run("mkdir", "-p", "/root/.ssh")
+    machine.write("/root/.ssh/authorized_keys", key.with_suffix(".pub").read_text())
+    yield machine.await_network()
+    subprocess.run(["ssh", "-F", machine.ssh_config, "-O", "exit", "machine"], capture_output=True, check=False)
+
+
+def proxy_arp(machine: Machine) -> str:
+    machine.run("systemctl", "start", "docker")  # or wait until it has started
+    settings = "net/ipv4/ip_forward", "net/ipv4/conf/eth0/proxy_arp", "net/ipv4/neigh/eth0/proxy_delay"
+    return machine.run("sysctl", *settings) + machine.run("iptables", "-S", "DOCKER-USER")
+
+
+def test_proxy_arp_outlasts_a_reboot_with_the_engine(docker_machine: Machine, task_archive: bytes) -> None:
+    machine, params = docker_machine, {**PERSISTED, "mode": "proxy_arp"}
+    before = proxy_arp(machine)
+    predicted = machine.module("--check", "--diff", **params)
+    answer = machine.module(**params)
+    assert answer["actions"] == predicted["actions"]
+    assert machine.files() == [DROP_IN]
+    assert machine.module(**params)["actions"] == []
+    there = proxy_arp(machine)
+
+    config = {name: answer[name] for name in ("bip", "mtu")} | {"fixed-cidr": answer["fixed_cidr"], "ip-masq": False}
+    machine.write("/etc/docker/daemon.json", json.dumps(config))
+    machine.run("systemctl", "restart", "docker")
+    assert proxy_arp(machine) == there
+    machine.agent.load(task_archive)
+    machine.agent.inner("run", "--detach", "--restart=always", "--name=one", "mesos-dind-task", "sleep", "1000")
+    inner = machine.agent.inner("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "one")
+
+    machine.reboot()
+    assert proxy_arp(machine) == there
+    ping = ["docker", "run", "--rm", "--network", "host", "mesos-dind-task", "ping", "-c", "1", "-W", "5", inner]
+    subprocess.run(ping, check=True, capture_output=True)
+    assert machine.module(**params)["actions"] == []
+    assert DROP_IN in machine.module(**{**params, "persist": "none"})["msg"]
+
+    predicted = machine.module("--check", **ABSENT)
+    assert machine.module(**ABSENT)["actions"] == predicted["actions"]
+    assert machine.files() == []
+    assert machine.module(**ABSENT)["actions"] == []
+    assert proxy_arp(machine) == before
+    machine.reboot()
+    assert proxy_arp(machine) == before
