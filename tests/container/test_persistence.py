@@ -260,14 +260,30 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
 def test_with_a_silent_gateway_all_is_undone_within_half_a_minute(machine: Machine) -> None:
     """An address that nobody has. As the machine's own configuration it comes back with the uplink."""
     subnet = netaddr.IPNetwork(machine.run("ip", "-oneline", "-4", "address", "show", "dev", "eth0").split()[3])
-    machine.write(ORIGINAL, f"[Match]\nName=eth*\n[Network]\nAddress={subnet}\nGateway={subnet.cidr[254]}\n")
+    gateway = str(subnet.cidr[254])
+    machine.write(ORIGINAL, f"[Match]\nName=eth*\n[Network]\nAddress={subnet}\nGateway={gateway}\n")
     machine.run("networkctl", "reload")
-    machine.await_network()
+    arranged = 'until [ "$(ip route show default via "$0")" ]; do :; done'
+    machine.run("timeout", str(BOOT_LIMIT), "sh", "-c", arranged, gateway)
+    assert_undone(machine, gateway)
+
+
+def test_with_a_gateway_that_falls_silent_when_networkd_has_followed_all_is_undone(machine: Machine) -> None:
+    """Its answers no longer come through the bridge once our files are there."""
+    (gateway,) = {route["gateway"] for route in machine.network()["routes"] if route["dst"] == "default"}
+    silence = 'until [ -e "$0" ]; do :; done; ebtables -I INPUT -p arp --arp-opcode Reply -j DROP'
+    uplinks = "/etc/systemd/network/00-00-mesos-dind-eth0.network"
+    machine.agent.container.exec_run(["sh", "-c", silence, uplinks], detach=True)
+    assert_undone(machine, gateway)
+    assert "arp" in machine.run("ebtables", "-L", "INPUT")
+
+
+def assert_undone(machine: Machine, gateway: str) -> None:
     before = machine.network()
     began = time.monotonic()
     answer = machine.module(**PERSISTED)
     elapsed = time.monotonic() - began
-    assert f"the gateway {subnet.cidr[254]} did not answer within 5 s, so all was undone" in answer["msg"]
+    assert f"the gateway {gateway} did not answer within 5 s, so all was undone" in answer["msg"]
     assert elapsed < 30
     assert by_text(machine.network()) == by_text(before)
     assert machine.files() == []
