@@ -22,7 +22,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_fil
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
-from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _plan, _resolver
+from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _iptables, _links, _plan, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
@@ -122,7 +122,8 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     record = read_record(roots.record, namespace, network)
     drop_in = roots.drop_in.read_text() if roots.drop_in.exists() else ""
     noted = proxy.Noted.of(drop_in)
-    persisted_uplink = files.uplink_of(files.own_files(roots.folders)) or noted.uplink
+    own_files = {**files.own_files(roots.folders), **roots.ifupdown.own_files()}
+    persisted_uplink = files.uplink_of(own_files) or noted.uplink
     uplink = choose_uplink(desired, network, record, persisted_uplink)
     names = {name.format(device) for name in SYSCTLS for device in (uplink, desired.bridge)}
     values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
@@ -145,6 +146,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
         rules=rules,
         resolver=resolver,
         persistence=_persistence(desired, network, uplink, roots),
+        ifupdown=_ifupdown.read(roots.ifupdown, uplink, runner, with_options=desired.persist != "none"),
         drop_in=drop_in,
         has_systemd=(roots.run / "systemd/system").is_dir(),  # sd_booted(3)
     )
@@ -300,7 +302,9 @@ def _described(state: State) -> dict[str, Any]:
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
         "rules": [str(rule) for rule in state.rules],
-        "files": {path: text.splitlines() for path, text in state.persistence.files.items()},
+        "files": {
+            path: text.splitlines() for path, text in {**state.persistence.files, **state.ifupdown.files}.items()
+        },
         "drop_in": state.drop_in.splitlines(),
     }
 

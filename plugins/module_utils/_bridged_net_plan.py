@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_ifupdown as ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
-from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
+from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
@@ -70,6 +71,10 @@ class Roots:
     @property
     def folders(self) -> files.Folders:
         return files.Folders(self.etc, self.run, self.usr, marker=self.record.with_name("networkd-reads"))
+
+    @property
+    def ifupdown(self) -> _ifupdown.Places:
+        return _ifupdown.Places(self.etc, self.run)
 
     @property
     def drop_in(self) -> Path:
@@ -315,6 +320,8 @@ def _plan_engine(desired: Desired, state: State) -> list[Step[State]]:
 def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     if state.persistence.files or not state.persistence.is_followed:
         return _plan_forgotten(desired, state, roots)
+    if ifupdown.is_ours(state):
+        return _plan_forgotten_by_ifupdown(state, roots)
     record = state.record
     give_up = [proxy.SetDropIn(roots.drop_in, state.drop_in, "")] if state.drop_in else []
     if record is None:
@@ -350,10 +357,24 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
+def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]:
+    """Back to what there was, as by ifupdown's own hand. After a reboot there is no record, only our files."""
+    record = state.record or replace(_remembering_files(state, roots), bridge_before=None)
+    current = replace(originals(state), bridge_before=record.bridge_before, sysctls=record.sysctls, verified=False)
+    lines, there = restore_lines(current, state.network), state.ifupdown
+    before = {device: there.logical.get(device, "") for device in (state.uplink, state.bridge)}
+    given_back = {state.uplink: state.uplink, state.bridge: ""}
+    steps: list[Step[State]] = [Remember(roots.record, current, otherwise=state.record)]
+    steps += [ifupdown.WriteStanzas(roots.ifupdown, there.files, {})] if there.files else []
+    steps += [Restore(current, lines)] if lines else []
+    steps += [ifupdown.SetStates(roots.ifupdown.states, before, given_back)] if before != given_back else []
+    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+
+
 def _remembering_files(state: State, roots: Roots) -> Record:
     """What a record would hold that a reboot has taken away."""
-    was_off = {IP_FORWARD: "0"} if str(roots.folders.forwarding) in state.persistence.files else {}
-    return replace(originals(state), sysctls=was_off)
+    was_off = str(roots.folders.forwarding) in state.persistence.files or ifupdown.keeps_forwarding(state)
+    return replace(originals(state), sysctls={IP_FORWARD: "0"} if was_off else {})
 
 
 def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
@@ -373,7 +394,7 @@ def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) ->
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_move(desired, state, record)
-    _refuse_what_cannot_last(desired, state)
+    manager = _lasting_manager(desired, state, record, roots)
     wanted = {IP_FORWARD: "1"}
     record = _remembering(state, record, wanted)
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
@@ -391,18 +412,18 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
         steps += [Move(record, lines, is_new), *_announcement(record)]
     if is_new:
         steps += _question(desired, record, record.bridge)
-    if desired.persist != "none":
+    if manager == files.NETWORKD:
         steps += _plan_files(desired, state, record, roots)
+    if manager == ifupdown.IFUPDOWN:
+        steps += _plan_stanzas(desired, state, record, roots)
     return [*steps, Remember(roots.record, replace(record, verified=True))] if is_new else steps
 
 
 def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
     """What makes it outlast a reboot; after the move is known to be good."""
     persistence, folders = state.persistence, roots.folders
-    was_off = str(folders.forwarding) in persistence.files or record.sysctls.get(IP_FORWARD) == "0"
-    mtu, uplink_mtu = bridge_mtu(desired, state), state.uplink_link.mtu
-    bridging = files.Bridging(record.uplink, record.bridge, record.mac, mtu, uplink_mtu, was_off)
-    wanted = files.wanted(bridging, persistence, folders)
+    was_off = str(folders.forwarding) in persistence.files
+    wanted = files.wanted(_bridging(desired, state, record, was_off), persistence, folders)
     same = wanted == persistence.files
     write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]
     if not write and persistence.is_followed:
@@ -412,6 +433,25 @@ def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) ->
         Follow(folders, record, persistence.original, is_bridged=True),
         *_question(desired, record, record.bridge),
     ]
+
+
+def _plan_stanzas(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    """The same for ifupdown, on the running machine in its files and its state only."""
+    there, places = state.ifupdown, roots.ifupdown
+    wanted = ifupdown.wanted_files(_bridging(desired, state, record, ifupdown.keeps_forwarding(state)), places)
+    up = ifupdown.wanted_states(record.uplink, record.bridge)
+    before = {device: there.logical.get(device, "") for device in up}
+    steps: list[Step[State]] = []
+    steps += [ifupdown.WriteStanzas(places, there.files, wanted)] if wanted != there.files else []
+    steps += [ifupdown.SetStates(places.states, before, up)] if before != up else []
+    return steps
+
+
+def _bridging(desired: Desired, state: State, record: Record, was_off: bool) -> files.Bridging:
+    """``was_off``: our files say that IPv4 forwarding was."""
+    forwarding = was_off or record.sysctls.get(IP_FORWARD) == "0"
+    mtu, uplink_mtu = bridge_mtu(desired, state), state.uplink_link.mtu
+    return files.Bridging(record.uplink, record.bridge, record.mac, mtu, uplink_mtu, forwarding)
 
 
 def _is_adopted(state: State, record: Record) -> bool:
@@ -449,20 +489,30 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
         raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
 
 
-def _refuse_what_cannot_last(desired: Desired, state: State) -> None:
-    persistence = state.persistence
-    if desired.persist == "none" and persistence.files:
-        raise DindError(
-            f"the bridge is persisted in {', '.join(persistence.files)}, and persist is none",
-            cure="run state: absent first",
-        )
-    if desired.persist == "ifupdown":
-        raise DindError("persist: ifupdown is not implemented", cure="allowed are auto, networkd and none")
-    if desired.persist != "none" and persistence.manager != files.NETWORKD:
-        raise DindError(
-            f"systemd-networkd does not manage {state.uplink} ({persistence.found}), so the bridge cannot be persisted",
-            cure="set persist: none for a bridge that is gone after a reboot",
-        )
+def _lasting_manager(desired: Desired, state: State, record: Record, roots: Roots) -> str:
+    """Who is to have the bridge at the next boot; empty if nobody is. Raises DindError where it cannot be had."""
+    persistence, stanzas = state.persistence, state.ifupdown
+    own_files = [*persistence.files, *stanzas.files]
+    if desired.persist == "none":
+        if own_files:
+            raise DindError(
+                f"the bridge is persisted in {', '.join(own_files)}, and persist is none",
+                cure="run state: absent first",
+            )
+        return ""
+    allowed = {files.NETWORKD, ifupdown.IFUPDOWN} if desired.persist == "auto" else {desired.persist}
+    if files.NETWORKD in allowed and persistence.manager == files.NETWORKD:
+        return files.NETWORKD
+    if ifupdown.IFUPDOWN in allowed and state.uplink in stanzas.logical:
+        is_leased = any(address.is_leased and address.family == 4 for address in record.addresses)
+        ifupdown.refuse_what_cannot_last(state, is_leased, roots.ifupdown)
+        return ifupdown.IFUPDOWN
+    who = {"auto": "neither systemd-networkd nor ifupdown manages", "networkd": "systemd-networkd does not manage"}
+    raise DindError(
+        f"{who.get(desired.persist, 'ifupdown does not manage')} {state.uplink} ({persistence.found}), so the bridge "
+        "cannot be persisted",
+        cure=ifupdown.CURE,
+    )
 
 
 def _refuse_what_cannot_last_without_the_bridge(desired: Desired, state: State, roots: Roots) -> None:
@@ -470,9 +520,10 @@ def _refuse_what_cannot_last_without_the_bridge(desired: Desired, state: State, 
         raise DindError(
             f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
         )
-    if state.persistence.files:
+    own_files = [*state.persistence.files, *state.ifupdown.files]
+    if own_files:
         raise DindError(
-            f"a bridge is persisted in {', '.join(state.persistence.files)}, and the mode is {PROXY_ARP}",
+            f"a bridge is persisted in {', '.join(own_files)}, and the mode is {PROXY_ARP}",
             cure="run state: absent first",
         )
     if desired.persist != "none" and not state.has_systemd:

@@ -2,157 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shlex
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import netaddr
 import pytest
-from agents import BOOT_LIMIT, Agent, Start
+from agents import BOOT_LIMIT, Start
 from conftest import ImageOn
 from docker.models.networks import Network
+from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, assert_undone, by_text, ssh_config
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-IN_MACHINE = "/collections/ansible_collections/mesos/dind"
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
 DROP_IN = "/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
-PERSISTED = {"offset": "0.0.9.0", "persist": "auto"}
-ABSENT = {"state": "absent"}
-VOLATILE = {"ifindex", "link_index", "valid_life_time", "preferred_life_time", "link_netnsid"}
 
 # For what a fixture builds.
 pytestmark = pytest.mark.timeout(1200)
-
-
-@dataclass
-class Machine:
-    """A container on its own network, with an ssh connection that all commands of Ansible share."""
-
-    agent: Agent
-    ssh_config: Path
-
-    def run(self, *argv: str) -> str:
-        return self.agent.run(*argv)
-
-    def module(self, *flags: str, **params: Any) -> dict[str, Any]:
-        """What the module answers, run by Ansible over ssh."""
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
-            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline",
-            "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_SSH_ARGS": f"-F {self.ssh_config}",
-        }
-        ansible = [str(Path(sys.executable).with_name("ansible")), "machine", "--inventory=machine,", *flags]
-        module = ["--module-name=mesos.dind.bridged_net", f"--args={json.dumps(params)}"]
-        done = subprocess.run([*ansible, *module], env=environment, capture_output=True, text=True, check=False)
-        answer: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])
-        assert (done.returncode == 0) == ("actions" in answer), done.stdout + done.stderr
-        return answer
-
-    def ssh(self, *argv: str) -> str:
-        done = subprocess.run(
-            ["ssh", "-F", str(self.ssh_config), "machine", shlex.join(argv)], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    def await_network(self) -> Machine:
-        """Until networkd has arranged whatever has the addresses, and so ssh answers."""
-        end = time.monotonic() + BOOT_LIMIT
-        command = ["ssh", "-F", str(self.ssh_config), "machine", "ip -4 route show default"]
-        while not subprocess.run(command, capture_output=True, check=False).stdout:
-            assert time.monotonic() < end, self.run("networkctl", "--no-pager")
-        return self
-
-    def reboot(self) -> None:
-        """The container again, in another network namespace and with an empty /run."""
-        subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", "machine"], capture_output=True, check=False)
-        self.agent.container.restart(timeout=5)
-        self.await_network()
-        assert self.run("find", "/run", "-name", "mesos-dind") == ""
-
-    def network(self) -> Any:
-        """All that `ip` shows, without what counts or runs by itself, and without link-local addresses."""
-        shown = {
-            "links": json.loads(self.run("ip", "-json", "address", "show", "scope", "global")),
-            "routes": json.loads(self.run("ip", "-json", "route", "show", "table", "all", "type", "unicast")),
-            "neighbours": json.loads(self.run("ip", "-json", "neighbour", "show", "nud", "permanent")),
-            "forwarding": self.run("sysctl", "-n", "net.ipv4.ip_forward"),
-        }
-        return _settled(shown)
-
-    def write(self, path: str, text: str) -> None:
-        self.run("sh", "-c", 'printf %s "$1" >"$0"', path, text)
-
-    def files(self) -> list[str]:
-        return self.run("find", "/etc/systemd", "/etc/sysctl.d", "-name", "*mesos-dind*").split()
-
-
-def _settled(shown: Any) -> Any:
-    if isinstance(shown, dict):
-        return {key: _settled(value) for key, value in sorted(shown.items()) if key not in VOLATILE}
-    return [_settled(each) for each in shown] if isinstance(shown, list) else shown
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def image(request: pytest.FixtureRequest, networkd_image_on: ImageOn) -> str:
     """systemd 252 and 257, which differ in how they take up a bridge that is there."""
     return networkd_image_on(request.param)
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("ssh") / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True)
-    return made
-
-
-@pytest.fixture
-def machine_with(
-    image: str, key: Path, user_network: Network, start: Start, tmp_path: Path
-) -> Iterator[Callable[..., Machine]]:
-    with contextlib.ExitStack() as cleanup:
-
-        def begin(**environment: str) -> Machine:
-            subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
-            agent = start(
-                image=image,
-                standin=False,
-                network=user_network.name,
-                mac_address="02:42:6d:64:00:09",  # the same one after a restart
-                tmpfs={"/run": "", "/tmp": ""},
-                volumes={str(REPOSITORY): IN_MACHINE},
-                env={"AUTHORIZED_KEY": key.with_suffix(".pub").read_text(), **environment}
-                | {"MORE_ADDRESS": f"{subnet[200]}/{subnet.prefixlen}"},
-            )
-            agent.container.reload()
-            address = agent.container.attrs["NetworkSettings"]["Networks"][user_network.name]["IPAddress"]
-            machine = Machine(agent, ssh_config(tmp_path, key, environment.get("ADDRESS", address)))
-            leave = ["ssh", "-F", str(machine.ssh_config), "-O", "exit", "machine"]
-            cleanup.callback(subprocess.run, leave, capture_output=True, check=False)
-            return machine.await_network()
-
-        yield begin
-
-
-def ssh_config(folder: Path, key: Path, address: str) -> Path:
-    config = folder / "ssh_config"
-    config.write_text(
-        f"Host machine\n HostName {address}\n User root\n IdentityFile {key}\n IdentitiesOnly yes\n"
-        " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n ConnectTimeout 5\n"
-        " ControlMaster auto\n ControlPersist yes\n ControlPath /tmp/mesos-dind-%C\n"
-    )
-    return config
 
 
 @pytest.fixture
@@ -204,11 +76,6 @@ def test_what_was_added_by_hand_stays_until_the_reboot_and_returns(machine: Mach
     assert machine.module(**PERSISTED)["actions"] == []
     machine.module(**ABSENT)
     assert by_text(machine.network()) == by_text(before)
-
-
-def by_text(network: Any) -> Any:
-    """Routes come in the order in which they were made."""
-    return {name: sorted(map(str, part)) for name, part in network.items()}
 
 
 def test_a_change_of_the_original_is_a_change(machine: Machine) -> None:
@@ -276,17 +143,6 @@ def test_with_a_gateway_that_falls_silent_when_networkd_has_followed_all_is_undo
     machine.agent.container.exec_run(["sh", "-c", silence, uplinks], detach=True)
     assert_undone(machine, gateway)
     assert "arp" in machine.run("ebtables", "-L", "INPUT")
-
-
-def assert_undone(machine: Machine, gateway: str) -> None:
-    before = machine.network()
-    began = time.monotonic()
-    answer = machine.module(**PERSISTED)
-    elapsed = time.monotonic() - began
-    assert f"the gateway {gateway} did not answer within 5 s, so all was undone" in answer["msg"]
-    assert elapsed < 30
-    assert by_text(machine.network()) == by_text(before)
-    assert machine.files() == []
 
 
 def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None:
