@@ -146,7 +146,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
         rules=rules,
         resolver=resolver,
         persistence=_persistence(desired, network, uplink, roots),
-        ifupdown=_ifupdown.read(roots.ifupdown, uplink, runner, with_options=desired.persist != "none"),
+        ifupdown=_ifupdown.read(roots.ifupdown, uplink, desired.bridge, runner, with_options=desired.persist != "none"),
         drop_in=drop_in,
         has_systemd=(roots.run / "systemd/system").is_dir(),  # sd_booted(3)
     )

@@ -20,6 +20,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files impo
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._ifupdown import Places
+from ansible_collections.mesos.dind.plugins.module_utils._links import FOREVER, Address
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -35,9 +36,10 @@ COMMANDS = frozenset({"pre-up", "up", "post-up", "pre-down", "down", "post-down"
 # Of interfaces(5) and resolvconf(8), what is about addresses and names. Whatever else a stanza has is about the device,
 # and would be done to the bridge.
 ADDRESS_OPTIONS = COMMANDS | {
-    "accept-ra", "address", "autoconf", "broadcast", "dad-attempts", "dad-interval", "description", "dns-domain",
-    "dns-nameserver", "dns-nameservers", "dns-options", "dns-search", "dns-sortlist", "gateway", "ll-attempts",
-    "ll-interval", "metric", "mtu", "netmask", "network", "preferred-lifetime", "privext", "scope",
+    "accept-ra", "address", "autoconf", "broadcast", "client", "dad-attempts", "dad-interval", "description",
+    "dns-domain", "dns-nameserver", "dns-nameservers", "dns-options", "dns-search", "dns-sortlist", "gateway",
+    "hostname", "leasehours", "leasetime", "ll-attempts", "ll-interval", "metric", "mtu", "netmask", "network",
+    "preferred-lifetime", "privext", "scope", "vendor",
 }  # fmt: skip
 
 
@@ -51,8 +53,9 @@ def refuse_what_cannot_last(state: State, is_leased: bool, places: Places) -> No
     if not PLAIN_NAME.fullmatch(uplink) or kind not in PLAIN_KINDS:
         what = f"a {kind}" if kind else "a name with special characters"
         raise DindError(f"{uplink} is {what}, and with ifupdown only a plain device can be persisted", cure=CURE)
-    if is_leased:
-        raise DindError(f"{uplink} has its address by DHCP, which cannot be persisted with ifupdown", cure=CURE)
+    if found.has_dhcpv6 or (is_leased and not found.leasing):
+        what = "by DHCPv6" if found.has_dhcpv6 else "by DHCP, but no dhclient"
+        raise DindError(f"{uplink} has an address {what}, which cannot be persisted with ifupdown", cure=CURE)
     if not found.is_sourced:
         raise DindError(
             f"{places.configuration} does not have ifupdown read {places.stanzas}",
@@ -77,6 +80,12 @@ def wanted_states(uplink: str, bridge: str) -> dict[str, str]:
 def is_ours(state: State) -> bool:
     """Whether ifupdown has something to give back."""
     return bool(state.ifupdown.files) or state.ifupdown.logical.get(state.uplink) == port(state.uplink)
+
+
+def lasting(address: Address, state: State) -> Address:
+    """A lease by dhclient as if it were for good: it gives the address its lifetime when it renews the lease."""
+    is_its = address.family == 4 and state.ifupdown.leasing
+    return replace(address, valid=FOREVER, preferred=FOREVER) if is_its else address
 
 
 def keeps_forwarding(state: State) -> bool:
@@ -177,3 +186,38 @@ class SetStates(Step[State]):
 
     def undo(self, runner: Runner) -> None:
         _ifupdown.set_states(self.path, self.before)
+
+
+@dataclass(frozen=True)
+class MoveClient(Step[State]):
+    """The same lease goes on with another device: it has the same MAC address, and with the file of leases dhclient
+    finds its DUID. The new one is there before the old one is gone, lest nobody remembers that there was one."""
+
+    places: Places
+    source: str
+    target: str
+    stanza: str
+
+    def __str__(self) -> str:
+        return f"have dhclient go on with {self.target}"
+
+    def effect(self, state: State) -> State:
+        return replace(state, ifupdown=replace(state.ifupdown, leasing=(self.target,)))
+
+    def do(self, runner: Runner) -> None:
+        self._move(self.source, self.target, runner)
+
+    def undo(self, runner: Runner) -> None:
+        self._move(self.target, self.source, runner)
+
+    def start(self, source: str, target: str, runner: Runner) -> None:
+        leases = self.places.leases(source).read_text().replace(f'interface "{source}"', f'interface "{target}"')
+        self.places.leases(target).write_text(leases)
+        _ifupdown.start_client(target, self.stanza, runner)
+
+    def _move(self, source: str, target: str, runner: Runner) -> None:
+        if not _ifupdown.is_alive(self.places.client(target)):
+            self.start(source, target, runner)
+        _ifupdown.kill_client(self.places.client(source))
+        if source != self.stanza:  # the bridge
+            self.places.leases(source).unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class Roots:
     etc: Path = Path("/etc")
     run: Path = Path("/run")
     usr: Path = Path("/usr")
+    var: Path = Path("/var")
 
     @property
     def folders(self) -> files.Folders:
@@ -74,7 +75,7 @@ class Roots:
 
     @property
     def ifupdown(self) -> _ifupdown.Places:
-        return _ifupdown.Places(self.etc, self.run)
+        return _ifupdown.Places(self.etc, self.run, self.var)
 
     @property
     def drop_in(self) -> Path:
@@ -150,9 +151,10 @@ def originals(state: State) -> Record:
 
 
 def _renewed(state: State, record: Record) -> Record:
-    """``record`` with the leases that there are now: with our files networkd renews them on the bridge."""
+    """``record`` with the leases that there are now: with our files they are renewed on the bridge."""
     bridge = state.bridge_link
-    if bridge is None or not (state.persistence.files and state.persistence.is_followed):
+    by_networkd = state.persistence.files and state.persistence.is_followed
+    if bridge is None or not (by_networkd or state.bridge in state.ifupdown.leasing):
         return record
     leased = [address for address in bridge.addresses if address.is_leased and not address.is_link_local]
     learnt = [route for route in _at_home(state, bridge) if route.is_dynamic]
@@ -361,12 +363,15 @@ def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]
     """Back to what there was, as by ifupdown's own hand. After a reboot there is no record, only our files."""
     record = state.record or replace(_remembering_files(state, roots), bridge_before=None)
     current = replace(originals(state), bridge_before=record.bridge_before, sysctls=record.sysctls, verified=False)
+    current = replace(current, addresses=tuple(ifupdown.lasting(address, state) for address in current.addresses))
     lines, there = restore_lines(current, state.network), state.ifupdown
     before = {device: there.logical.get(device, "") for device in (state.uplink, state.bridge)}
     given_back = {state.uplink: state.uplink, state.bridge: ""}
     steps: list[Step[State]] = [Remember(roots.record, current, otherwise=state.record)]
     steps += [ifupdown.WriteStanzas(roots.ifupdown, there.files, {})] if there.files else []
     steps += [Restore(current, lines)] if lines else []
+    if set(there.leasing) - {state.uplink}:
+        steps.append(ifupdown.MoveClient(roots.ifupdown, state.bridge, state.uplink, state.uplink))
     steps += [ifupdown.SetStates(roots.ifupdown.states, before, given_back)] if before != given_back else []
     return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
@@ -443,6 +448,8 @@ def _plan_stanzas(desired: Desired, state: State, record: Record, roots: Roots) 
     before = {device: there.logical.get(device, "") for device in up}
     steps: list[Step[State]] = []
     steps += [ifupdown.WriteStanzas(places, there.files, wanted)] if wanted != there.files else []
+    if set(there.leasing) - {record.bridge}:
+        steps.append(ifupdown.MoveClient(places, record.uplink, record.bridge, record.uplink))
     steps += [ifupdown.SetStates(places.states, before, up)] if before != up else []
     return steps
 

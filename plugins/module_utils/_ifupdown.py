@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -25,6 +27,14 @@ class Places:
 
     etc: Path
     run: Path
+    var: Path
+
+    def client(self, device: str, family: int = 4) -> Path:
+        """Where ifupdown has dhclient leave its pid."""
+        return self.run / f"dhclient{'' if family == 4 else family}.{device}.pid"
+
+    def leases(self, device: str) -> Path:
+        return self.var / f"lib/dhcp/dhclient.{device}.leases"
 
     @property
     def configuration(self) -> Path:
@@ -50,23 +60,30 @@ class Places:
 @dataclass(frozen=True)
 class Ifupdown:
     """``logical`` is the name of the stanzas by which a device was brought up, by device. ``options`` are those of the
-    uplink's own stanzas, in order. ``is_sourced``: ifupdown reads the folder that ours is in. ``files`` are ours."""
+    uplink's own stanzas, in order. ``is_sourced``: ifupdown reads the folder that ours is in. ``files`` are ours.
+    ``leasing`` are the devices that have a dhclient, and ``has_dhcpv6`` says that one of them has one for DHCPv6."""
 
     logical: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[tuple[str, str]] = ()
     is_sourced: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    leasing: tuple[str, ...] = ()
+    has_dhcpv6: bool = False
 
 
-def read(places: Places, uplink: str, runner: Runner, *, with_options: bool) -> Ifupdown:
+def read(places: Places, uplink: str, bridge: str, runner: Runner, *, with_options: bool) -> Ifupdown:
     """The options of what it did not bring up are not looked at."""
     logical, files = states(places.states), places.own_files()
+    leasing = tuple(device for device in (uplink, bridge) if places.client(device).exists())
+    has_dhcpv6 = any(places.client(device, 6).exists() for device in (uplink, bridge))
+    found = Ifupdown(logical, files=files, leasing=leasing, has_dhcpv6=has_dhcpv6)
     if uplink not in logical or not with_options:
-        return Ifupdown(logical, files=files)
+        return found
     shown = runner.run("ifquery", "--no-mappings", uplink, ok=(0, 1)).stdout  # 1: no stanza of this name
     words = (line.partition(": ") for line in shown.splitlines())
     options = tuple((name, value) for name, separator, value in words if separator)
-    return Ifupdown(logical, options, is_sourced(places.configuration.read_text(), places.stanzas), files)
+    sourced = is_sourced(places.configuration.read_text(), places.stanzas)
+    return replace(found, options=options, is_sourced=sourced)
 
 
 def is_sourced(text: str, path: Path) -> bool:
@@ -94,6 +111,29 @@ def set_states(path: Path, names: Mapping[str, str]) -> None:
         unfinished = path.with_name(".ifstate.tmp")
         unfinished.write_text("".join(f"{device}={name}\n" for device, name in known.items() if name))
         unfinished.rename(path)
+
+
+def start_client(device: str, stanza: str, runner: Runner) -> None:
+    """Start dhclient as ``ifup`` would for that device, by that stanza. It comes back when it has a lease."""
+    said = runner.run("ifup", "--no-act", "--force", "--verbose", "--no-mappings", f"{device}={stanza}").stderr
+    for line in said.splitlines():
+        if "dhclient " in line:
+            runner.run("sh", "-c", line)
+
+
+def is_alive(client: Path) -> bool:
+    """Whether there is a dhclient that has left its pid there."""
+    try:
+        return Path(f"/proc/{int(client.read_text())}/comm").read_text().strip() == "dhclient"
+    except (OSError, ValueError):
+        return False
+
+
+def kill_client(client: Path) -> None:
+    """Without a word to the server, as its lease goes on."""
+    if is_alive(client):
+        os.kill(int(client.read_text()), signal.SIGKILL)
+    client.unlink(missing_ok=True)
 
 
 @contextmanager

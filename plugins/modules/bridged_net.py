@@ -109,7 +109,8 @@ options:
         C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps it on.
       - V(ifupdown) writes C(/etc/network/interfaces.d/mesos-dind-bridged-net), and a script that it uses, by which
         C(ifup) brings up the uplink as the bridge's port and the bridge by the uplink's own stanzas. Those stay as they
-        are and in use. An uplink that has its address by DHCP is refused, as are stanzas with what is about the device.
+        are and in use. A lease goes on with the bridge where C(dhclient) has it; other DHCP clients are refused, as are
+        stanzas with what is about the device.
       - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, V(ifupdown) where that has brought it up,
         and refused before anything is changed where neither did.
       - With proxy ARP, whoever manages the uplink, each of these writes a drop-in for C(docker.service),
@@ -138,7 +139,7 @@ notes:
     but is not there after a reboot, as it would not be without the bridge.
   - Where C(systemd-networkd) does not have the addresses back within 20 seconds, everything is undone.
   - With O(persist=ifupdown) nothing is taken off the bridge. C(ifupdown) is told by its state in C(/run/network) that
-    it has brought up the devices in this way.
+    it has brought up the devices in this way. A leased address has no lifetime until C(dhclient) renews the lease.
 author:
   - The mesos.dind Authors (@mesos-dind)
 """

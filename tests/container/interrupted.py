@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _ifupdown, _links
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_ifupdown import WriteStanzas
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_ifupdown import MoveClient, WriteStanzas
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
@@ -40,6 +40,19 @@ class Unmarked(Step[Any]):
         self.follow.folders.marker.write_text(mark)
 
 
+@dataclasses.dataclass(frozen=True)
+class Doubled(Step[Any]):
+    """The new dhclient is there, and whoever started it was killed before it could end the old one."""
+
+    move: MoveClient
+
+    def __str__(self) -> str:
+        return f"{self.move}, but for the old one"
+
+    def do(self, runner: Runner) -> None:
+        self.move.start(self.move.source, self.move.target, runner)
+
+
 def converge(params: Mapping[str, Any]) -> Outcome:
     return _bridged_net.core(params, Runner(), False, ROOTS)
 
@@ -61,15 +74,18 @@ def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
                 yield [*planned[:index], dataclasses.replace(step, after=dict([*step.before.items()][:count]))]
         if isinstance(step, Follow):
             yield [*planned[:index], Unmarked(step)]
+        if isinstance(step, MoveClient):
+            yield [*planned[:index], Doubled(step)]
         yield [*planned[: index + 1]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Arranged:
-    """``up`` is what ifupdown says, by device."""
+    """``up`` is what ifupdown says, by device, and ``leasing`` are the devices that have a dhclient."""
 
     network: Network
     up: Mapping[str, str]
+    leasing: Sequence[str]
 
 
 def arranged() -> Arranged:
@@ -81,7 +97,8 @@ def arranged() -> Arranged:
     ]
     routes = [route for route in found.routes if not route.is_kernels]
     network = Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
-    return Arranged(network, _ifupdown.states(ROOTS.ifupdown.states))
+    leasing = [link.name for link in network.links if _ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
+    return Arranged(network, _ifupdown.states(ROOTS.ifupdown.states), leasing)
 
 
 def reach(params: Mapping[str, Any], goal: Arranged, name: str) -> None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import BOOT_LIMIT, Agent
+import netaddr
+from agents import BOOT_LIMIT, Agent, Start
+from docker.models.networks import Network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_MACHINE = "/collections/ansible_collections/mesos/dind"
@@ -117,3 +119,16 @@ def assert_undone(machine: Machine, gateway: str) -> None:
     assert elapsed < 30
     assert by_text(machine.network()) == by_text(before)
     assert machine.files() == []
+
+
+def lease_server(start: Start, image: str, network: Network) -> tuple[Agent, str]:
+    """A DHCP server on that network, and the only address that it has; the engine gives out none of these."""
+    subnet = netaddr.IPNetwork(network.attrs["IPAM"]["Config"][0]["Subnet"])
+    leased = str(subnet[260])
+    options = f"--dhcp-option=option:router,{subnet[1]} --dhcp-option=option:mtu,1400"
+    dnsmasq = f"dnsmasq --port=0 --dhcp-range={leased},{leased},{subnet.netmask},2m {options}"
+    server = start(
+        "sh", "-c", f"touch /tmp/leases; exec {dnsmasq} --dhcp-leasefile=/tmp/leases --keep-in-foreground",
+        image=image, standin=False, network=network.name, tmpfs={"/tmp": ""},
+    )  # fmt: skip
+    return server, leased

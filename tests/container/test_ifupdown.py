@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 
 import pytest
+from agents import Start
 from conftest import ImageOn
-from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, by_text
+from docker.models.networks import Network
+from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, by_text, lease_server
 
 INTERFACES = "/etc/network/interfaces"
 OURS = ["/etc/network/interfaces.d/mesos-dind-bridged-net", "/etc/network/mesos-dind-bridged-net"]
@@ -65,15 +67,19 @@ def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(machine: 
 
 
 def test_killed_at_any_point_both_ways_are_open(machine: Machine) -> None:
+    interrupt(machine)
+    # What is there after the moves back is what ifupdown itself would take away.
+    machine.module(**PERSISTED)
+    machine.run("sh", "-c", "ifdown eth0 && ifup eth0")
+    assert machine.await_network().module(**PERSISTED)["actions"] == []
+
+
+def interrupt(machine: Machine) -> None:
     script = f"{IN_MACHINE}/tests/container/interrupted.py"
     environment = ["env", "PYTHONPATH=/collections", "PYTHONDONTWRITEBYTECODE=1"]
     done = machine.run(*environment, "python3", script, json.dumps({**PERSISTED, "verify_timeout": 8.0}))
     assert len(done.splitlines()) > 20
     assert machine.files() == []
-    # What is there after the moves back is what ifupdown itself would take away.
-    machine.module(**PERSISTED)
-    machine.run("sh", "-c", "ifdown eth0 && ifup eth0")
-    assert machine.await_network().module(**PERSISTED)["actions"] == []
 
 
 def test_what_ifupdown_has_brought_up_since_is_still_there_after_a_reboot(machine: Machine) -> None:
@@ -83,6 +89,39 @@ def test_what_ifupdown_has_brought_up_since_is_still_there_after_a_reboot(machin
     machine.reboot()
     assert "192.0.2.7" in str(machine.network()["links"])
     assert machine.module(**PERSISTED)["actions"] == []
+
+
+def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
+    machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start
+) -> None:
+    server, leased = lease_server(start, image, user_network)
+    machine = machine_with(DHCP="yes", ADDRESS=leased)
+    before, files = machine.network(), machine.run("ls", "/var/lib/dhcp")
+    client = server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases")
+    assert leased in client
+    predicted = machine.module("--check", **PERSISTED)
+    assert machine.module(**PERSISTED)["actions"] == predicted["actions"]
+    assert clients(machine) == "docker0\n"
+    assert machine.module(**PERSISTED)["actions"] == []
+    machine.reboot()
+    assert clients(machine) == "docker0\n"
+    assert "valid_lft forever" not in machine.run("ip", "-4", "address", "show", "dev", "docker0")
+    assert server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases") == client
+    assert machine.module(**PERSISTED)["actions"] == []
+    predicted = machine.module("--check", **ABSENT)
+    assert machine.module(**ABSENT)["actions"] == predicted["actions"]
+    # dhclient gives the address its lifetime again when it renews the lease.
+    assert str(by_text(machine.network())) == str(by_text(before)).replace("'dynamic': True, ", "")
+    assert (clients(machine), machine.run("ls", "/var/lib/dhcp")) == ("eth0\n", files)
+    assert machine.files() == []
+    assert server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases") == client
+    interrupt(machine)
+    assert server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases") == client
+
+
+def clients(machine: Machine) -> str:
+    """The devices for which a dhclient runs."""
+    return machine.run("sh", "-c", "for each in $(pgrep -x dhclient); do ps -o args= $each | sed 's/.* //'; done")
 
 
 def test_what_would_not_last_is_refused_before_anything_is_changed(machine: Machine) -> None:

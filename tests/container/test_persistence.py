@@ -12,7 +12,7 @@ import pytest
 from agents import BOOT_LIMIT, Start
 from conftest import ImageOn
 from docker.models.networks import Network
-from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, assert_undone, by_text, ssh_config
+from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, assert_undone, by_text, lease_server, ssh_config
 
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
 DROP_IN = "/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
@@ -101,14 +101,7 @@ def test_killed_at_any_point_both_ways_are_open(machine: Machine) -> None:
 def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start, configured_by: dict[str, str]
 ) -> None:
-    subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
-    leased = str(subnet[260])  # the only one there is; the engine gives out none of these
-    options = f"--dhcp-option=option:router,{subnet[1]} --dhcp-option=option:mtu,1400"
-    dnsmasq = f"dnsmasq --port=0 --dhcp-range={leased},{leased},{subnet.netmask},2m {options}"
-    server = start(
-        "sh", "-c", f"touch /tmp/leases; exec {dnsmasq} --dhcp-leasefile=/tmp/leases --keep-in-foreground",
-        image=image, standin=False, network=user_network.name, tmpfs={"/tmp": ""},
-    )  # fmt: skip
+    server, leased = lease_server(start, image, user_network)
     machine = machine_with(DHCP="yes", ADDRESS=leased, **configured_by)
     before = machine.network()
     client = server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases")

@@ -32,17 +32,19 @@ def fresh(name: str = "eth0", kind: str = "", own: Address = OWN, ifupdown: Ifup
     return State("here", name, "docker0", network, {"net/ipv4/ip_forward": "0"}, ifupdown=ifupdown)
 
 
-def test_killed_after_any_step_both_ways_are_open():
-    state = fresh()
+@pytest.mark.parametrize("leasing", [(), ("eth0",)])
+def test_killed_after_any_step_both_ways_are_open(leasing):
+    state = fresh(ifupdown=replace(UP, leasing=leasing))
     steps = plan(PERSISTED, state, ROOTS)
     after = expected(state, steps)
     assert after.ifupdown.logical == PORT
     assert len(after.ifupdown.files) == 2
+    assert after.ifupdown.leasing == (("docker0",) if leasing else ())
     for start, way in ((state, steps), (after, plan(ABSENT, after, ROOTS))):
         for count in range(len(way) + 1):
             cut = expected(start, way[:count])
             there, back = (expected(cut, plan(desired, cut, ROOTS)) for desired in (PERSISTED, ABSENT))
-            assert (there.ifupdown, back.ifupdown) == (after.ifupdown, UP)
+            assert (there.ifupdown, back.ifupdown) == (after.ifupdown, state.ifupdown)
             assert plan(PERSISTED, there, ROOTS) == plan(ABSENT, back, ROOTS) == []
             assert back.network == state.network
             assert back.sysctls == state.sysctls
@@ -63,7 +65,8 @@ def test_after_a_reboot_there_is_nothing_to_do_and_all_to_give_back():
         (fresh(ifupdown=replace(UP, logical={"eth0": "office"})), "brought up by the stanza office"),
         (fresh(ifupdown=replace(UP, options=[("bond_slaves", "none")])), "'bond_slaves', which would be done to"),
         (fresh(ifupdown=replace(UP, options=[("up", "ip route add x dev eth0")])), "names the device"),
-        (fresh(own=replace(OWN, valid=120)), "by DHCP"),
+        (fresh(own=replace(OWN, valid=120)), "by DHCP, but no dhclient"),
+        (fresh(ifupdown=replace(UP, has_dhcpv6=True)), "by DHCPv6"),
         (fresh("eth0.7", "vlan", ifupdown=Ifupdown({"eth0.7": "eth0.7"})), "eth0.7 is a vlan"),
         (fresh("eth$", ifupdown=Ifupdown({"eth$": "eth$"})), "a name with special characters"),
         (fresh(ifupdown=Ifupdown({"lo": "lo"})), "neither systemd-networkd nor ifupdown manages eth0"),
@@ -105,7 +108,7 @@ def test_whether_our_folder_is_read(line, sourced):
 
 
 def test_what_is_up_is_written_as_it_is_read(tmp_path):
-    places = Places(tmp_path / "etc", tmp_path / "run")
+    places = Places(tmp_path / "etc", tmp_path / "run", tmp_path / "var")
     places.states.parent.mkdir(parents=True)
     places.states.write_text("lo=lo\neth0=eth0\n")
     _ifupdown.set_states(places.states, {"eth0": "mesos-dind-eth0", "docker0": "eth0"})
@@ -117,7 +120,7 @@ def test_what_is_up_is_written_as_it_is_read(tmp_path):
 
 
 def test_our_files_are_never_read_unfinished(tmp_path):
-    places = Places(tmp_path / "etc", tmp_path / "run")
+    places = Places(tmp_path / "etc", tmp_path / "run", tmp_path / "var")
     texts = {str(places.mapping): "#!/bin/sh\n", str(places.stanzas): "mapping eth0\n"}
     step = WriteStanzas(places, {}, texts)
     step.do(Runner())
