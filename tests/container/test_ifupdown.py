@@ -103,6 +103,8 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     assert machine.module(**PERSISTED)["actions"] == predicted["actions"]
     assert clients(machine) == "docker0\n"
     assert machine.module(**PERSISTED)["actions"] == []
+    machine.run("sh", "-c", "ifdown eth0; ifup eth0")  # ends our dhclient and starts its own
+    assert clients(machine) == "docker0\n"
     machine.reboot()
     assert clients(machine) == "docker0\n"
     assert "valid_lft forever" not in machine.run("ip", "-4", "address", "show", "dev", "docker0")
