@@ -21,7 +21,8 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_eng
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _plan, _resolver
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
+from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _iptables, _links, _plan, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
@@ -119,18 +120,22 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
-    persisted_uplink = files.uplink_of(files.own_files(roots.folders))
+    drop_in = roots.drop_in.read_text() if roots.drop_in.exists() else ""
+    noted = proxy.Noted.of(drop_in)
+    own_files = {**files.own_files(roots.folders), **roots.ifupdown.own_files()}
+    persisted_uplink = files.uplink_of(own_files) or noted.uplink
     uplink = choose_uplink(desired, network, record, persisted_uplink)
     names = {name.format(device) for name in SYSCTLS for device in (uplink, desired.bridge)}
     values = {name: _sysctl(roots.proc, name) for name in sorted(names)}
     known = {name: value for name, value in values.items() if value is not None}
     there = engine.addresses(Path(desired.data_root), desired.bridge)
     resolver = _resolver.find(roots.resolv_conf, roots.proc)
-    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or (record and record.mode == PROXY_ARP)
+    is_proxy = bool(drop_in) or (record is not None and record.mode == PROXY_ARP)
+    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or is_proxy
     # Given back, a machine may have lost iptables again.
     is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
     rules = _iptables.read(runner) if has_rules and not is_given_back else ()
-    return State(
+    state = State(
         namespace,
         uplink,
         desired.bridge,
@@ -141,7 +146,14 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
         rules=rules,
         resolver=resolver,
         persistence=_persistence(desired, network, uplink, roots),
+        ifupdown=_ifupdown.read(roots.ifupdown, uplink, desired.bridge, runner, with_options=desired.persist != "none"),
+        drop_in=drop_in,
+        has_systemd=(roots.run / "systemd/system").is_dir(),  # sd_booted(3)
     )
+    if record is None and noted.uplink == uplink and drop_in:  # as after a reboot
+        remembered = replace(originals(state), mode=PROXY_ARP, sysctls=noted.sysctls, verified=True)
+        return replace(state, record=remembered)
+    return state
 
 
 def _persistence(desired: Desired, network: Network, uplink: str, roots: Roots) -> Persistence:
@@ -290,7 +302,10 @@ def _described(state: State) -> dict[str, Any]:
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
         "rules": [str(rule) for rule in state.rules],
-        "files": {path: text.splitlines() for path, text in state.persistence.files.items()},
+        "files": {
+            path: text.splitlines() for path, text in {**state.persistence.files, **state.ifupdown.files}.items()
+        },
+        "drop_in": state.drop_in.splitlines(),
     }
 
 

@@ -182,6 +182,7 @@ class Bridging:
     bridge: str
     mac: str
     mtu: int
+    uplink_mtu: int
     forwarding: bool
 
 
@@ -233,6 +234,8 @@ def _uplink(bridging: Bridging, original: Original) -> Iterator[str]:
     yield from ("", "[Network]", f"Bridge={bridging.bridge}", "LinkLocalAddressing=no", "IPv6AcceptRA=no")
     yield from _kept(original, {"Network"}, lambda setting: setting.key in DEVICE_SETTINGS)
     yield from ("", "[Link]", "RequiredForOnline=no")
+    if _leases_mtu(original):  # and the port has no lease
+        yield f"MTUBytes={bridging.uplink_mtu}"
     others = {section.name for section in original.sections} - ADDRESS_SECTIONS - {"Match", "Network"}
     yield from _kept(original, others, lambda setting: setting.key not in ONLINE_SETTINGS)
 
@@ -254,6 +257,11 @@ def _bridge(bridging: Bridging, original: Original, iaid: int | None) -> Iterato
         for section_name in ("DHCPv4", "DHCPv6"):
             if not original.values(section_name, "IAID") and not original.values("DHCP", "IAID"):
                 yield from ("", f"[{section_name}]", "# The uplink had its lease with this one.", f"IAID={iaid}")
+
+
+def _leases_mtu(original: Original) -> bool:
+    used = [value for section in ("DHCP", "DHCPv4") for value in original.values(section, "UseMTU")]
+    return any(value.lower() in YES for value in used) and not original.values("Link", "MTUBytes")
 
 
 def _accepts_advertisements(original: Original) -> bool:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_ifupdown as ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
-from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
+from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
@@ -65,10 +67,19 @@ class Roots:
     etc: Path = Path("/etc")
     run: Path = Path("/run")
     usr: Path = Path("/usr")
+    var: Path = Path("/var")
 
     @property
     def folders(self) -> files.Folders:
         return files.Folders(self.etc, self.run, self.usr, marker=self.record.with_name("networkd-reads"))
+
+    @property
+    def ifupdown(self) -> _ifupdown.Places:
+        return _ifupdown.Places(self.etc, self.run, self.var)
+
+    @property
+    def drop_in(self) -> Path:
+        return self.etc / proxy.DROP_IN
 
 
 @dataclass(frozen=True)
@@ -140,9 +151,10 @@ def originals(state: State) -> Record:
 
 
 def _renewed(state: State, record: Record) -> Record:
-    """``record`` with the leases that there are now: with our files networkd renews them on the bridge."""
+    """``record`` with the leases that there are now: with our files they are renewed on the bridge."""
     bridge = state.bridge_link
-    if bridge is None or not (state.persistence.files and state.persistence.is_followed):
+    by_networkd = state.persistence.files and state.persistence.is_followed
+    if bridge is None or not (by_networkd or state.bridge in state.ifupdown.leasing):
         return record
     leased = [address for address in bridge.addresses if address.is_leased and not address.is_link_local]
     learnt = [route for route in _at_home(state, bridge) if route.is_dynamic]
@@ -278,7 +290,7 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return steps + _plan_proxy(state, record, roots)
+        return steps + _plan_proxy(desired, state, record, roots)
     return steps + _plan_bridge(desired, state, record, roots)
 
 
@@ -310,9 +322,12 @@ def _plan_engine(desired: Desired, state: State) -> list[Step[State]]:
 def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     if state.persistence.files or not state.persistence.is_followed:
         return _plan_forgotten(desired, state, roots)
+    if ifupdown.is_ours(state):
+        return _plan_forgotten_by_ifupdown(state, roots)
     record = state.record
+    give_up = [proxy.SetDropIn(roots.drop_in, state.drop_in, "")] if state.drop_in else []
     if record is None:
-        return []
+        return [*give_up]
     lines = restore_lines(record, state.network) if record.mode == BRIDGE else ()
     unsettled = replace(record, verified=False)
     steps: list[Step[State]] = []
@@ -321,8 +336,7 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
         steps.append(Restore(unsettled, lines))
     if state.forwards:
         steps.append(Forward(record.uplink, record.bridge, wanted=False))
-    steps += _sysctls(state, record.sysctls, roots)
-    return [*steps, Forget(roots.record)]
+    return [*steps, *_sysctls(state, record.sysctls, roots), *give_up, Forget(roots.record)]
 
 
 def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -345,13 +359,31 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
+def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]:
+    """Back to what there was, as by ifupdown's own hand. After a reboot there is no record, only our files."""
+    record = state.record or replace(_remembering_files(state, roots), bridge_before=None)
+    current = replace(originals(state), bridge_before=record.bridge_before, sysctls=record.sysctls, verified=False)
+    current = replace(current, addresses=tuple(ifupdown.lasting(address, state) for address in current.addresses))
+    lines, there = restore_lines(current, state.network), state.ifupdown
+    before = {device: there.logical.get(device, "") for device in (state.uplink, state.bridge)}
+    given_back = {state.uplink: state.uplink, state.bridge: ""}
+    steps: list[Step[State]] = [Remember(roots.record, current, otherwise=state.record)]
+    steps += [ifupdown.WriteStanzas(roots.ifupdown, there.files, {})] if there.files else []
+    steps += [Restore(current, lines)] if lines else []
+    if set(there.leasing) - {state.uplink}:
+        steps.append(ifupdown.MoveClient(roots.ifupdown, state.bridge, state.uplink, state.uplink))
+    steps += [ifupdown.SetStates(roots.ifupdown.states, before, given_back)] if before != given_back else []
+    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+
+
 def _remembering_files(state: State, roots: Roots) -> Record:
     """What a record would hold that a reboot has taken away."""
-    was_off = {IP_FORWARD: "0"} if str(roots.folders.forwarding) in state.persistence.files else {}
-    return replace(originals(state), sysctls=was_off)
+    was_off = str(roots.folders.forwarding) in state.persistence.files or ifupdown.keeps_forwarding(state)
+    return replace(originals(state), sysctls={IP_FORWARD: "0"} if was_off else {})
 
 
-def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    _refuse_what_cannot_last_without_the_bridge(desired, state, roots)
     wanted = {
         IP_FORWARD: "1",
         PROXY_ARP_OF.format(state.uplink): "1",
@@ -360,12 +392,14 @@ def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]
     goal = replace(_remembering(state, record, wanted), verified=True)
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
     forward = [] if state.forwards else [Forward(record.uplink, record.bridge, wanted=True)]
-    return [*remember, *_sysctls(state, wanted, roots), *forward]
+    steps = [*remember, *_sysctls(state, wanted, roots), *forward]
+    drop_in = "" if desired.persist == "none" else proxy.wanted(record.uplink, record.bridge, wanted, goal.sysctls)
+    return steps if drop_in == state.drop_in else [*steps, proxy.SetDropIn(roots.drop_in, state.drop_in, drop_in)]
 
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_move(desired, state, record)
-    _refuse_what_cannot_last(desired, state)
+    manager = _lasting_manager(desired, state, record, roots)
     wanted = {IP_FORWARD: "1"}
     record = _remembering(state, record, wanted)
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
@@ -383,17 +417,18 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
         steps += [Move(record, lines, is_new), *_announcement(record)]
     if is_new:
         steps += _question(desired, record, record.bridge)
-    if desired.persist != "none":
+    if manager == files.NETWORKD:
         steps += _plan_files(desired, state, record, roots)
+    if manager == ifupdown.IFUPDOWN:
+        steps += _plan_stanzas(desired, state, record, roots)
     return [*steps, Remember(roots.record, replace(record, verified=True))] if is_new else steps
 
 
 def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
     """What makes it outlast a reboot; after the move is known to be good."""
     persistence, folders = state.persistence, roots.folders
-    was_off = str(folders.forwarding) in persistence.files or record.sysctls.get(IP_FORWARD) == "0"
-    bridging = files.Bridging(record.uplink, record.bridge, record.mac, bridge_mtu(desired, state), was_off)
-    wanted = files.wanted(bridging, persistence, folders)
+    was_off = str(folders.forwarding) in persistence.files
+    wanted = files.wanted(_bridging(desired, state, record, was_off), persistence, folders)
     same = wanted == persistence.files
     write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]
     if not write and persistence.is_followed:
@@ -403,6 +438,27 @@ def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) ->
         Follow(folders, record, persistence.original, is_bridged=True),
         *_question(desired, record, record.bridge),
     ]
+
+
+def _plan_stanzas(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    """The same for ifupdown, on the running machine in its files and its state only."""
+    there, places = state.ifupdown, roots.ifupdown
+    wanted = ifupdown.wanted_files(_bridging(desired, state, record, ifupdown.keeps_forwarding(state)), places)
+    up = ifupdown.wanted_states(record.uplink, record.bridge)
+    before = {device: there.logical.get(device, "") for device in up}
+    steps: list[Step[State]] = []
+    steps += [ifupdown.WriteStanzas(places, there.files, wanted)] if wanted != there.files else []
+    if set(there.leasing) - {record.bridge}:
+        steps.append(ifupdown.MoveClient(places, record.uplink, record.bridge, record.uplink))
+    steps += [ifupdown.SetStates(places.states, before, up)] if before != up else []
+    return steps
+
+
+def _bridging(desired: Desired, state: State, record: Record, was_off: bool) -> files.Bridging:
+    """``was_off``: our files say that IPv4 forwarding was."""
+    forwarding = was_off or record.sysctls.get(IP_FORWARD) == "0"
+    mtu, uplink_mtu = bridge_mtu(desired, state), state.uplink_link.mtu
+    return files.Bridging(record.uplink, record.bridge, record.mac, mtu, uplink_mtu, forwarding)
 
 
 def _is_adopted(state: State, record: Record) -> bool:
@@ -440,19 +496,47 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
         raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
 
 
-def _refuse_what_cannot_last(desired: Desired, state: State) -> None:
-    persistence = state.persistence
-    if desired.persist == "none" and persistence.files:
+def _lasting_manager(desired: Desired, state: State, record: Record, roots: Roots) -> str:
+    """Who is to have the bridge at the next boot; empty if nobody is. Raises DindError where it cannot be had."""
+    persistence, stanzas = state.persistence, state.ifupdown
+    own_files = [*persistence.files, *stanzas.files]
+    if desired.persist == "none":
+        if own_files:
+            raise DindError(
+                f"the bridge is persisted in {', '.join(own_files)}, and persist is none",
+                cure="run state: absent first",
+            )
+        return ""
+    allowed = {files.NETWORKD, ifupdown.IFUPDOWN} if desired.persist == "auto" else {desired.persist}
+    if files.NETWORKD in allowed and persistence.manager == files.NETWORKD:
+        return files.NETWORKD
+    if ifupdown.IFUPDOWN in allowed and state.uplink in stanzas.logical:
+        is_leased = any(address.is_leased and address.family == 4 for address in record.addresses)
+        ifupdown.refuse_what_cannot_last(state, is_leased, roots.ifupdown)
+        return ifupdown.IFUPDOWN
+    who = {"auto": "neither systemd-networkd nor ifupdown manages", "networkd": "systemd-networkd does not manage"}
+    raise DindError(
+        f"{who.get(desired.persist, 'ifupdown does not manage')} {state.uplink} ({persistence.found}), so the bridge "
+        "cannot be persisted",
+        cure=ifupdown.CURE,
+    )
+
+
+def _refuse_what_cannot_last_without_the_bridge(desired: Desired, state: State, roots: Roots) -> None:
+    if desired.persist == "none" and state.drop_in:
         raise DindError(
-            f"the bridge is persisted in {', '.join(persistence.files)}, and persist is none",
+            f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
+        )
+    own_files = [*state.persistence.files, *state.ifupdown.files]
+    if own_files:
+        raise DindError(
+            f"a bridge is persisted in {', '.join(own_files)}, and the mode is {PROXY_ARP}",
             cure="run state: absent first",
         )
-    if desired.persist == "ifupdown":
-        raise DindError("persist: ifupdown is not implemented", cure="allowed are auto, networkd and none")
-    if desired.persist != "none" and persistence.manager != files.NETWORKD:
+    if desired.persist != "none" and not state.has_systemd:
         raise DindError(
-            f"systemd-networkd does not manage {state.uplink} ({persistence.found}), so the bridge cannot be persisted",
-            cure="set persist: none for a bridge that is gone after a reboot",
+            "proxy ARP is persisted with docker.service of systemd, which does not run here",
+            cure="set persist: none for what is gone after a reboot",
         )
 
 

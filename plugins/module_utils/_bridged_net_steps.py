@@ -15,6 +15,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _i
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._ifupdown import Ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
@@ -90,6 +91,9 @@ class State:
     rules: tuple[Rule, ...] = ()  # ours
     resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
     persistence: Persistence = dataclasses.field(default_factory=Persistence)
+    ifupdown: Ifupdown = dataclasses.field(default_factory=Ifupdown)
+    drop_in: str = ""  # ours for docker.service; empty without one
+    has_systemd: bool = False  # as PID 1
 
     @property
     def uplink_link(self) -> Link:

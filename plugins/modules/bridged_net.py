@@ -101,15 +101,21 @@ options:
     default: 5.0
   persist:
     description:
-      - By what the bridge is there again after a reboot, in mode V(bridge). Without it nothing is.
+      - By what it is there again after a reboot. Without it nothing is.
       - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it
         and for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
         C(.network) file that the uplink had and of its drop-ins, which stay as they are; when those change, the next
         run changes ours. That is so too where netplan makes that file. Where IPv4 forwarding was off,
         C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps it on.
-      - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, and refused before anything is changed
-        where it does not.
-      - V(ifupdown) is refused as yet.
+      - V(ifupdown) writes C(/etc/network/interfaces.d/mesos-dind-bridged-net), and a script that it uses, by which
+        C(ifup) brings up the uplink as the bridge's port and the bridge by the uplink's own stanzas. Those stay as they
+        are and in use. A lease goes on with the bridge where C(dhclient) has it; other DHCP clients are refused, as are
+        stanzas with what is about the device.
+      - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, V(ifupdown) where that has brought it up,
+        and refused before anything is changed where neither did.
+      - With proxy ARP, whoever manages the uplink, each of these writes a drop-in for C(docker.service),
+        C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf), by which the settings and the rule are
+        there whenever that starts. Refused where systemd does not run.
       - V(none) arranges the running machine only. Where files of an earlier run are there, it is refused; run
         O(state=absent) first.
       - O(state=absent) removes the files whatever is said here, also after a reboot.
@@ -132,6 +138,8 @@ notes:
     was milliseconds when measured, with a lease until the server has answered. What was added by hand is given again,
     but is not there after a reboot, as it would not be without the bridge.
   - Where C(systemd-networkd) does not have the addresses back within 20 seconds, everything is undone.
+  - With O(persist=ifupdown) nothing is taken off the bridge. C(ifupdown) is told by its state in C(/run/network) that
+    it has brought up the devices in this way. A leased address has no lifetime until C(dhclient) renews the lease.
 author:
   - The mesos.dind Authors (@mesos-dind)
 """

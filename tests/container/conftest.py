@@ -20,6 +20,7 @@ import pytest
 from agents import ATTEMPTS, BOOT_LIMIT, NOTHING_STARTED, STANDIN, Agent, Start
 from docker.models.networks import Network
 from machines import REPOSITORY, Control, new_control
+from persisted import IN_MACHINE, Machine, ssh_config
 
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
@@ -169,6 +170,28 @@ def machine_image() -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def networkd_image_on() -> ImageOn:
+    """A machine whose network is systemd-networkd's, on a release of Debian; built when it is first asked for."""
+    return functools.partial(network_image, "networkd")
+
+
+@pytest.fixture(scope="session")
+def ifupdown_image_on() -> ImageOn:
+    """The same with ifupdown."""
+    return functools.partial(network_image, "ifupdown")
+
+
+@functools.cache
+def network_image(manager: str, suite: str) -> str:
+    base, tag = f"mesos-dind-base:{suite}", f"mesos-dind-{manager}:{suite}"
+    engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={suite}", f"--name={base}"]
+    subprocess.run(engine, check=True)
+    build = ["docker", "buildx", "build", "--load", f"--tag={tag}", f"--build-arg=BASE={base}"]
+    subprocess.run([*build, str(REPOSITORY / "tests/images" / manager)], check=True)
+    return tag
+
+
 @pytest.fixture(scope="module")
 def control() -> Iterator[Control]:
     with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path has little room
@@ -222,3 +245,38 @@ def user_network(make_network: MakeNetwork) -> Iterator[Network]:
     made = make_network()
     yield made
     made.remove()
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("ssh") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True)
+    return made
+
+
+@pytest.fixture
+def machine_with(
+    image: str, key: Path, user_network: Network, start: Start, tmp_path: Path
+) -> Iterator[Callable[..., Machine]]:
+    with contextlib.ExitStack() as cleanup:
+
+        def begin(**environment: str) -> Machine:
+            subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
+            agent = start(
+                image=image,
+                standin=False,
+                network=user_network.name,
+                mac_address="02:42:6d:64:00:09",  # the same one after a restart
+                tmpfs={"/run": "", "/tmp": ""},
+                volumes={str(REPOSITORY): IN_MACHINE},
+                env={"AUTHORIZED_KEY": key.with_suffix(".pub").read_text(), **environment}
+                | {"MORE_ADDRESS": f"{subnet[200]}/{subnet.prefixlen}"},
+            )
+            agent.container.reload()
+            address = agent.container.attrs["NetworkSettings"]["Networks"][user_network.name]["IPAddress"]
+            machine = Machine(agent, ssh_config(tmp_path, key, environment.get("ADDRESS", address)))
+            leave = ["ssh", "-F", str(machine.ssh_config), "-O", "exit", "machine"]
+            cleanup.callback(subprocess.run, leave, capture_output=True, check=False)
+            return machine.await_network()
+
+        yield begin

@@ -1,4 +1,4 @@
-"""Run in a machine with systemd-networkd: bridged_net killed between any two steps, in both directions.
+"""Run in a machine with systemd-networkd or ifupdown: bridged_net killed between any two steps, in both directions.
 
     python3 interrupted.py PARAMS
 
@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _links
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _ifupdown, _links
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_ifupdown import MoveClient, WriteStanzas
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
@@ -39,6 +40,19 @@ class Unmarked(Step[Any]):
         self.follow.folders.marker.write_text(mark)
 
 
+@dataclasses.dataclass(frozen=True)
+class Doubled(Step[Any]):
+    """The new dhclient is there, and whoever started it was killed before it could end the old one."""
+
+    move: MoveClient
+
+    def __str__(self) -> str:
+        return f"{self.move}, but for the old one"
+
+    def do(self, runner: Runner) -> None:
+        self.move.start(self.move.source, self.move.target, runner)
+
+
 def converge(params: Mapping[str, Any]) -> Outcome:
     return _bridged_net.core(params, Runner(), False, ROOTS)
 
@@ -50,20 +64,31 @@ def steps(params: Mapping[str, Any]) -> list[Step[Any]]:
 
 def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
     """The beginnings of a plan from where it touches files on; some of them, the order being the same, were cut."""
-    first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles))
+    first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles | WriteStanzas))
     for index in range(first, len(planned)):
         step = planned[index]
-        if isinstance(step, WriteFiles):
+        if isinstance(step, WriteFiles | WriteStanzas):
             for count in range(len(step.after)):
                 yield [*planned[:index], dataclasses.replace(step, after=dict([*step.after.items()][:count]))]
             for count in range(len(step.before) if not step.after else 0):
                 yield [*planned[:index], dataclasses.replace(step, after=dict([*step.before.items()][:count]))]
         if isinstance(step, Follow):
             yield [*planned[:index], Unmarked(step)]
+        if isinstance(step, MoveClient):
+            yield [*planned[:index], Doubled(step)]
         yield [*planned[: index + 1]]
 
 
-def network() -> Network:
+@dataclasses.dataclass(frozen=True)
+class Arranged:
+    """``up`` is what ifupdown says, by device, and ``leasing`` are the devices that have a dhclient."""
+
+    network: Network
+    up: Mapping[str, str]
+    leasing: Sequence[str]
+
+
+def arranged() -> Arranged:
     """Addresses and routes, without what comes and goes by itself."""
     found = _links.read(Runner())
     links = [
@@ -71,22 +96,24 @@ def network() -> Network:
         for link in found.links
     ]
     routes = [route for route in found.routes if not route.is_kernels]
-    return Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
+    network = Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
+    leasing = [link.name for link in network.links if _ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
+    return Arranged(network, _ifupdown.states(ROOTS.ifupdown.states), leasing)
 
 
-def reach(params: Mapping[str, Any], goal: Network, name: str) -> None:
+def reach(params: Mapping[str, Any], goal: Arranged, name: str) -> None:
     converge(params)
-    if network() != goal:
-        raise SystemExit(f"{name}: {params}: {network()} is not {goal}")
+    if arranged() != goal:
+        raise SystemExit(f"{name}: {params}: {arranged()} is not {goal}")
     left = converge(params).actions
     if left:
         raise SystemExit(f"{name}: {params}: a further run did {left}")
 
 
 def main(params: Mapping[str, Any]) -> None:
-    before, there = network(), steps(params)
+    before, there = arranged(), steps(params)
     converge(params)
-    after, back = network(), steps(ABSENT)
+    after, back = arranged(), steps(ABSENT)
     for planned, start in ((there, ABSENT), (back, params)):
         for done in interruptions(planned):
             for goal, expected in ((params, after), (ABSENT, before)):

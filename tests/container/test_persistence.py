@@ -2,168 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shlex
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import netaddr
 import pytest
-from agents import BOOT_LIMIT, Agent, Start
+from agents import BOOT_LIMIT, Start
+from conftest import ImageOn
 from docker.models.networks import Network
+from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, assert_undone, by_text, lease_server, ssh_config
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = REPOSITORY / "tests/images/networkd"
-IN_MACHINE = "/collections/ansible_collections/mesos/dind"
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
-PERSISTED = {"offset": "0.0.9.0", "persist": "auto"}
-ABSENT = {"state": "absent"}
-VOLATILE = {"ifindex", "link_index", "valid_life_time", "preferred_life_time", "link_netnsid"}
+DROP_IN = "/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
 
 # For what a fixture builds.
 pytestmark = pytest.mark.timeout(1200)
 
 
-@dataclass
-class Machine:
-    """A container on its own network, with an ssh connection that all commands of Ansible share."""
-
-    agent: Agent
-    ssh_config: Path
-
-    def run(self, *argv: str) -> str:
-        return self.agent.run(*argv)
-
-    def module(self, *flags: str, **params: Any) -> dict[str, Any]:
-        """What the module answers, run by Ansible over ssh."""
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
-            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline",
-            "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_SSH_ARGS": f"-F {self.ssh_config}",
-        }
-        ansible = [str(Path(sys.executable).with_name("ansible")), "machine", "--inventory=machine,", *flags]
-        module = ["--module-name=mesos.dind.bridged_net", f"--args={json.dumps(params)}"]
-        done = subprocess.run([*ansible, *module], env=environment, capture_output=True, text=True, check=False)
-        answer: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])
-        assert (done.returncode == 0) == ("actions" in answer), done.stdout + done.stderr
-        return answer
-
-    def ssh(self, *argv: str) -> str:
-        done = subprocess.run(
-            ["ssh", "-F", str(self.ssh_config), "machine", shlex.join(argv)], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    def await_network(self) -> Machine:
-        """Until networkd has arranged whatever has the addresses, and so ssh answers."""
-        end = time.monotonic() + BOOT_LIMIT
-        command = ["ssh", "-F", str(self.ssh_config), "machine", "ip -4 route show default"]
-        while not subprocess.run(command, capture_output=True, check=False).stdout:
-            assert time.monotonic() < end, self.run("networkctl", "--no-pager")
-        return self
-
-    def reboot(self) -> None:
-        """The container again, in another network namespace and with an empty /run."""
-        subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", "machine"], capture_output=True, check=False)
-        self.agent.container.restart(timeout=5)
-        self.await_network()
-        assert self.run("find", "/run", "-name", "mesos-dind") == ""
-
-    def network(self) -> Any:
-        """All that `ip` shows, without what counts or runs by itself, and without link-local addresses."""
-        shown = {
-            "links": json.loads(self.run("ip", "-json", "address", "show", "scope", "global")),
-            "routes": json.loads(self.run("ip", "-json", "route", "show", "table", "all", "type", "unicast")),
-            "neighbours": json.loads(self.run("ip", "-json", "neighbour", "show", "nud", "permanent")),
-            "forwarding": self.run("sysctl", "-n", "net.ipv4.ip_forward"),
-        }
-        return _settled(shown)
-
-    def write(self, path: str, text: str) -> None:
-        self.run("sh", "-c", 'printf %s "$1" >"$0"', path, text)
-
-    def files(self) -> list[str]:
-        return self.run("find", "/etc/systemd/network", "/etc/sysctl.d", "-name", "*mesos-dind*").split()
-
-
-def _settled(shown: Any) -> Any:
-    if isinstance(shown, dict):
-        return {key: _settled(value) for key, value in sorted(shown.items()) if key not in VOLATILE}
-    return [_settled(each) for each in shown] if isinstance(shown, list) else shown
-
-
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def image(request: pytest.FixtureRequest) -> str:
+def image(request: pytest.FixtureRequest, networkd_image_on: ImageOn) -> str:
     """systemd 252 and 257, which differ in how they take up a bridge that is there."""
-    base, tag = f"mesos-dind-base:{request.param}", f"mesos-dind-networkd:{request.param}"
-    for command in (
-        [
-            sys.executable,
-            str(REPOSITORY / "tools/engine.py"),
-            "base-image",
-            f"--suite={request.param}",
-            f"--name={base}",
-        ],
-        ["docker", "buildx", "build", "--load", f"--tag={tag}", f"--build-arg=BASE={base}", str(FOLDER)],
-    ):
-        subprocess.run(command, check=True)
-    return tag
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("ssh") / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True)
-    return made
-
-
-@pytest.fixture
-def machine_with(
-    image: str, key: Path, user_network: Network, start: Start, tmp_path: Path
-) -> Iterator[Callable[..., Machine]]:
-    with contextlib.ExitStack() as cleanup:
-
-        def begin(**environment: str) -> Machine:
-            subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
-            agent = start(
-                image=image,
-                standin=False,
-                network=user_network.name,
-                mac_address="02:42:6d:64:00:09",  # the same one after a restart
-                tmpfs={"/run": "", "/tmp": ""},
-                volumes={str(REPOSITORY): IN_MACHINE},
-                env={"AUTHORIZED_KEY": key.with_suffix(".pub").read_text(), **environment}
-                | {"MORE_ADDRESS": f"{subnet[200]}/{subnet.prefixlen}"},
-            )
-            agent.container.reload()
-            address = agent.container.attrs["NetworkSettings"]["Networks"][user_network.name]["IPAddress"]
-            machine = Machine(agent, ssh_config(tmp_path, key, environment.get("ADDRESS", address)))
-            leave = ["ssh", "-F", str(machine.ssh_config), "-O", "exit", "machine"]
-            cleanup.callback(subprocess.run, leave, capture_output=True, check=False)
-            return machine.await_network()
-
-        yield begin
-
-
-def ssh_config(folder: Path, key: Path, address: str) -> Path:
-    config = folder / "ssh_config"
-    config.write_text(
-        f"Host machine\n HostName {address}\n User root\n IdentityFile {key}\n IdentitiesOnly yes\n"
-        " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n ConnectTimeout 5\n"
-        " ControlMaster auto\n ControlPersist yes\n ControlPath /tmp/mesos-dind-%C\n"
-    )
-    return config
+    return networkd_image_on(request.param)
 
 
 @pytest.fixture
@@ -171,7 +32,11 @@ def machine(machine_with: Callable[..., Machine]) -> Machine:
     return machine_with()
 
 
-def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(machine: Machine) -> None:
+@pytest.mark.parametrize("configured_by", [{}, {"NETPLAN": "yes"}], ids=["networkd", "netplan"])
+def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(
+    machine_with: Callable[..., Machine], configured_by: dict[str, str]
+) -> None:
+    machine = machine_with(**configured_by)
     before = machine.network()
     assert before["forwarding"] == "0\n"
     predicted = machine.module("--check", "--diff", **PERSISTED)
@@ -213,11 +78,6 @@ def test_what_was_added_by_hand_stays_until_the_reboot_and_returns(machine: Mach
     assert by_text(machine.network()) == by_text(before)
 
 
-def by_text(network: Any) -> Any:
-    """Routes come in the order in which they were made."""
-    return {name: sorted(map(str, part)) for name, part in network.items()}
-
-
 def test_a_change_of_the_original_is_a_change(machine: Machine) -> None:
     machine.module(**PERSISTED)
     machine.reboot()
@@ -237,17 +97,12 @@ def test_killed_at_any_point_both_ways_are_open(machine: Machine) -> None:
     assert machine.files() == []
 
 
+@pytest.mark.parametrize("configured_by", [{}, {"NETPLAN": "yes"}], ids=["networkd", "netplan"])
 def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
-    machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start
+    machine_with: Callable[..., Machine], image: str, user_network: Network, start: Start, configured_by: dict[str, str]
 ) -> None:
-    subnet = netaddr.IPNetwork(user_network.attrs["IPAM"]["Config"][0]["Subnet"])
-    leased = str(subnet[260])  # the only one there is; the engine gives out none of these
-    dnsmasq = f"dnsmasq --port=0 --dhcp-range={leased},{leased},{subnet.netmask},2m --dhcp-option=3,{subnet[1]}"
-    server = start(
-        "sh", "-c", f"touch /tmp/leases; exec {dnsmasq} --dhcp-leasefile=/tmp/leases --keep-in-foreground",
-        image=image, standin=False, network=user_network.name, tmpfs={"/tmp": ""},
-    )  # fmt: skip
-    machine = machine_with(DHCP="yes", ADDRESS=leased)
+    server, leased = lease_server(start, image, user_network)
+    machine = machine_with(DHCP="yes", ADDRESS=leased, **configured_by)
     before = machine.network()
     client = server.run("cut", "-d", " ", "-f", "2-", "/tmp/leases")
     assert leased in client
@@ -262,6 +117,27 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     assert machine.network() == before
 
 
+def test_with_a_silent_gateway_all_is_undone_within_half_a_minute(machine: Machine) -> None:
+    """An address that nobody has. As the machine's own configuration it comes back with the uplink."""
+    subnet = netaddr.IPNetwork(machine.run("ip", "-oneline", "-4", "address", "show", "dev", "eth0").split()[3])
+    gateway = str(subnet.cidr[254])
+    machine.write(ORIGINAL, f"[Match]\nName=eth*\n[Network]\nAddress={subnet}\nGateway={gateway}\n")
+    machine.run("networkctl", "reload")
+    arranged = 'until [ "$(ip route show default via "$0")" ]; do :; done'
+    machine.run("timeout", str(BOOT_LIMIT), "sh", "-c", arranged, gateway)
+    assert_undone(machine, gateway)
+
+
+def test_with_a_gateway_that_falls_silent_when_networkd_has_followed_all_is_undone(machine: Machine) -> None:
+    """Its answers no longer come through the bridge once our files are there."""
+    (gateway,) = {route["gateway"] for route in machine.network()["routes"] if route["dst"] == "default"}
+    silence = 'until [ -e "$0" ]; do :; done; ebtables -I INPUT -p arp --arp-opcode Reply -j DROP'
+    uplinks = "/etc/systemd/network/00-00-mesos-dind-eth0.network"
+    machine.agent.container.exec_run(["sh", "-c", silence, uplinks], detach=True)
+    assert_undone(machine, gateway)
+    assert "arp" in machine.run("ebtables", "-L", "INPUT")
+
+
 def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None:
     """Nobody gives it a lease: what the original says now is not what the uplink has."""
     before = machine.network()
@@ -271,3 +147,61 @@ def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None
     assert "systemd-networkd did not arrange docker0 within 20 s" in answer["msg"]
     assert by_text(machine.network()) == by_text(before)
     assert machine.files() == []
+
+
+@pytest.fixture
+def docker_machine(
+    machine_image: str, key: Path, user_network: Network, start: Start, volume: str, tmp_path: Path
+) -> Iterator[Machine]:
+    """With Docker under systemd. Who manages its uplink does not matter; here it is the outer engine."""
+    resolv_conf = tmp_path / "resolv.conf"  # not the engine's own resolver
+    resolv_conf.write_text("nameserver 192.0.2.53\n")
+    agent = start(
+        image=f"{machine_image}:with-engine", standin=False, network=user_network.name, cgroupns="private",
+        tmpfs={"/run": ""}, volumes={volume: "/var/lib/docker", str(resolv_conf): "/etc/resolv.conf"},
+    )  # fmt: skip
+    machine = Machine(agent, ssh_config(tmp_path, key, agent.address))
+    machine.run("mkdir", "-p", "/root/.ssh")
+    machine.write("/root/.ssh/authorized_keys", key.with_suffix(".pub").read_text())
+    yield machine.await_network()
+    subprocess.run(["ssh", "-F", machine.ssh_config, "-O", "exit", "machine"], capture_output=True, check=False)
+
+
+def proxy_arp(machine: Machine) -> str:
+    machine.run("systemctl", "start", "docker")  # or wait until it has started
+    settings = "net/ipv4/ip_forward", "net/ipv4/conf/eth0/proxy_arp", "net/ipv4/neigh/eth0/proxy_delay"
+    return machine.run("sysctl", *settings) + machine.run("iptables", "-S", "DOCKER-USER")
+
+
+def test_proxy_arp_outlasts_a_reboot_with_the_engine(docker_machine: Machine, task_archive: bytes) -> None:
+    machine, params = docker_machine, {**PERSISTED, "mode": "proxy_arp"}
+    before = proxy_arp(machine)
+    predicted = machine.module("--check", "--diff", **params)
+    answer = machine.module(**params)
+    assert answer["actions"] == predicted["actions"]
+    assert machine.files() == [DROP_IN]
+    assert machine.module(**params)["actions"] == []
+    there = proxy_arp(machine)
+
+    config = {name: answer[name] for name in ("bip", "mtu")} | {"fixed-cidr": answer["fixed_cidr"], "ip-masq": False}
+    machine.write("/etc/docker/daemon.json", json.dumps(config))
+    machine.run("systemctl", "restart", "docker")
+    assert proxy_arp(machine) == there
+    machine.agent.load(task_archive)
+    machine.agent.inner("run", "--detach", "--restart=always", "--name=one", "mesos-dind-task", "sleep", "1000")
+    inner = machine.agent.inner("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "one")
+
+    machine.reboot()
+    assert proxy_arp(machine) == there
+    ping = ["docker", "run", "--rm", "--network", "host", "mesos-dind-task", "ping", "-c", "1", "-W", "5", inner]
+    subprocess.run(ping, check=True, capture_output=True)
+    assert machine.module(**params)["actions"] == []
+    assert DROP_IN in machine.module(**{**params, "persist": "none"})["msg"]
+
+    predicted = machine.module("--check", **ABSENT)
+    assert machine.module(**ABSENT)["actions"] == predicted["actions"]
+    assert machine.files() == []
+    assert machine.module(**ABSENT)["actions"] == []
+    assert proxy_arp(machine) == before
+    machine.reboot()
+    assert proxy_arp(machine) == before

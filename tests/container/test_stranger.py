@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from agents import Agent, Start
+from conftest import ImageOn
 from docker.models.networks import Network
 from machines import Control
 
@@ -22,14 +23,14 @@ TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": 
 
 
 @pytest.fixture(scope="module")
-def machine(control: Control, machine_image: str, machines_network: Network, start_for_all: Start) -> Agent:
-    """A machine without systemd and without an engine, that has what the modules say they need."""
+def machine(control: Control, networkd_image_on: ImageOn, machines_network: Network, start_for_all: Start) -> Agent:
+    """A machine without an engine whose uplink is systemd-networkd's, that has what the modules say they need."""
     agent = start_for_all(
-        "/usr/sbin/sshd", "-D", "-e",
-        image=f"{machine_image}:with-tools", standin=False, network=machines_network.name, cgroupns="private",
-        tmpfs={"/run/sshd": "mode=755", "/volume": ""},
+        image=networkd_image_on("bookworm"), standin=False, network=machines_network.name, cgroupns="private",
+        tmpfs={"/run": "", "/volume": ""},
     )  # fmt: skip
     control.admit(HOST, agent)
+    agent.run("/lib/systemd/systemd-networkd-wait-online", "--interface=eth0")
     control.write("hosts.yml", {"all": {"hosts": {HOST: {"ansible_host": agent.address}}}})
     return agent
 

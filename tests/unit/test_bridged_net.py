@@ -21,8 +21,10 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     AskGateway,
@@ -191,6 +193,50 @@ def test_proxy_arp_done_leaves_nothing_to_do():
     assert plan(desired, after, ROOTS) == []
     assert after.network == state.network
     assert arranged(after, Desired(state="absent")).sysctls["net/ipv4/ip_forward"] == "0"
+
+
+LASTING = Desired(offset="0.0.1.0", mode="proxy_arp", persist="auto")
+
+
+def test_proxy_arp_is_persisted_last_and_cut_short_at_any_step_both_ways_are_open():
+    state = fresh(has_systemd=True)
+    steps = plan(LASTING, state, ROOTS)
+    assert str(steps[-1]) == f"write {ROOTS.drop_in}"
+    after = expected(state, steps)
+    for start, way in ((state, steps), (after, plan(Desired(state="absent"), after, ROOTS))):
+        for count in range(len(way) + 1):
+            cut = expected(start, way[:count])
+            there, back = arranged(cut, LASTING), arranged(cut, Desired(state="absent"))
+            assert plan(LASTING, there, ROOTS) == plan(Desired(state="absent"), back, ROOTS) == []
+            assert (there.drop_in, back.drop_in) == (after.drop_in, "")
+            assert back.sysctls["net/ipv4/ip_forward"] == "0"
+
+
+def test_the_drop_in_quotes_a_devices_name_and_notes_what_was_before():
+    text = proxy.wanted("e%t$0", "docker0", {"net/ipv4/conf/e%t$0/proxy_arp": "1"}, {"b": "0", "a": "1"})
+    assert '"/proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp" "1"\n' in text
+    assert '"DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
+    assert proxy.Noted.of(text) == proxy.Noted("e%t$0", {"a": "1", "b": "0"})
+    assert proxy.Noted.of("") == proxy.Noted()
+
+
+@pytest.mark.parametrize(
+    ("desired", "fields", "cause"),
+    [
+        (LASTING, {}, "systemd, which does not run here"),
+        (replace(LASTING, persist="none"), {"drop_in": "x"}, "persisted in /etc/systemd/system/docker.service.d/"),
+        (LASTING, {"has_systemd": True, "persistence": Persistence(files={"x": ""})}, "a bridge is persisted in x"),
+    ],
+)
+def test_proxy_arp_that_cannot_last_is_refused(desired, fields, cause):
+    with pytest.raises(DindError, match=cause):
+        plan(desired, fresh(**fields), ROOTS)
+
+
+def test_a_drop_in_for_a_device_that_is_gone_is_taken_away():
+    assert [str(step) for step in plan(Desired(state="absent"), fresh(drop_in="x"), ROOTS)] == [
+        f"remove {ROOTS.drop_in}"
+    ]
 
 
 @given(states(), st.sampled_from([Desired(), Desired(offset="0.0.1.0", mode="bridge")]))

@@ -20,13 +20,14 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files impo
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address
 
-BRIDGING = Bridging("eth0", "docker0", "02:42:ac:11:00:02", 1450, forwarding=False)
+BRIDGING = Bridging("eth0", "docker0", "02:42:ac:11:00:02", 1450, 1500, forwarding=False)
 # As systemd 257 and 252 wrote them.
 CONFIGURED = (
     "# This is private data. Do not parse.\nADMIN_STATE=configured\nOPER_STATE=routable\nNETWORK_FILE={}\nDNS=\n"
 )
 UNMANAGED = "# This is private data. Do not parse.\nADMIN_STATE=unmanaged\nOPER_STATE=routable\n"
 LEASE = "ADDRESS=10.231.0.123\nLIFETIME=120\nCLIENTID=ffa37aaebc00020000ab119cfec5a74cfa43f5\n"
+# As people write them.
 TEXT = """\
 # mine
 [Match]
@@ -50,6 +51,41 @@ Gateway=192.0.2.1
 [FairQueueing]
 Parent=root
 """
+# As netplan 0.106 (Debian 12) and 1.1.2 (Debian 13) generated them from `addresses: [192.0.2.10/24]`, `nameservers:
+# {addresses: [192.0.2.53]}`, `mtu: 1450` and two `routes`, and from `dhcp4: true` with a match by MAC address.
+NETPLAN_STATIC = """\
+[Match]
+Name=eth0
+
+[Link]
+MTUBytes=1450
+
+[Network]
+LinkLocalAddressing=ipv6
+Address=192.0.2.10/24
+DNS=192.0.2.53
+
+[Route]
+Destination=0.0.0.0/0
+Gateway=192.0.2.1
+
+[Route]
+Destination=198.51.100.0/24
+Gateway=192.0.2.1
+"""
+NETPLAN_DHCP = """\
+[Match]
+PermanentMACAddress=02:00:00:00:00:01
+Name=eth1
+
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=ipv6
+
+[DHCP]
+RouteMetric=100
+UseMTU=true
+"""
 
 
 @pytest.fixture
@@ -61,7 +97,9 @@ def folders(tmp_path: Path) -> Folders:
     return made
 
 
-def managed(folders: Folders, text: str = TEXT, name: str = "10-netplan-eth0.network", index: int = 2) -> Path:
+def managed(
+    folders: Folders, text: str = NETPLAN_STATIC, name: str = "10-netplan-eth0.network", index: int = 2
+) -> Path:
     original = folders.run / files.FOLDER / name
     original.write_text(text)
     (folders.run / f"systemd/netif/links/{index}").write_text(CONFIGURED.format(original))
@@ -89,6 +127,22 @@ def test_addresses_go_to_the_bridge_and_the_device_keeps_its_own(folders):
         "[Network]\nBridge=docker0\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\n[Network]\n; both\nVLAN=vlan7\n\n"
         "[Link]\nRequiredForOnline=no\n\n[Link]\nMTUBytes=1450\n\n[FairQueueing]\nParent=root\n"
     ).replace("; both\n", "")
+
+
+def test_what_netplan_generates_is_divided(folders):
+    _netdev, bridge, uplink = made(NETPLAN_STATIC, folders)
+    assert bridge.startswith(
+        "[Match]\nName=docker0\n\n[Link]\nMTUBytes=1450\n\n"
+        "[Network]\nLinkLocalAddressing=ipv6\nAddress=192.0.2.10/24\nDNS=192.0.2.53\n\n"
+        "[Route]\nDestination=0.0.0.0/0\nGateway=192.0.2.1\n\n[Route]\nDestination=198.51.100.0/24\n"
+    )
+    assert uplink.endswith("[Link]\nRequiredForOnline=no\n\n[Link]\nMTUBytes=1450\n")
+
+
+def test_an_mtu_that_came_with_the_lease_stays_with_the_device(folders):
+    _netdev, bridge, uplink = made(NETPLAN_DHCP, folders)
+    assert uplink.endswith("[Link]\nRequiredForOnline=no\nMTUBytes=1500\n")
+    assert "[DHCP]\nRouteMetric=100\nUseMTU=true\n" in bridge
 
 
 @pytest.mark.parametrize(

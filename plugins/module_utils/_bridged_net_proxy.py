@@ -1,0 +1,88 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Proxy ARP after a reboot: what it sets is set again whenever docker.service starts, by a drop-in.
+
+Without the engine there is nobody to answer for. Nor does it matter who manages the uplink, which keeps its addresses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import USER_CHAIN, State, forward_rule
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+DROP_IN = "systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
+NOTE = "# Before: "
+SET = 'echo "$1" >"$0"'
+ACCEPT = 'iptables -w -N "$0" 2>/dev/null; iptables -w -C "$0" "$@" 2>/dev/null || exec iptables -w -I "$0" "$@"'
+
+
+def wanted(uplink: str, bridge: str, settings: Mapping[str, str], before: Mapping[str, str]) -> str:
+    """The drop-in. ``settings`` and those ``before`` us are by their paths below /proc/sys."""
+    commands: list[tuple[str, ...]] = []
+    commands += [("/bin/sh", "-c", SET, f"/proc/sys/{name}", value) for name, value in settings.items()]
+    commands.append(("/bin/sh", "-c", ACCEPT, USER_CHAIN, *forward_rule(uplink, bridge).words[2:]))
+    noted = json.dumps({"uplink": uplink, "sysctls": dict(before)}, sort_keys=True)
+    return "\n".join([
+        "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",
+        f"{NOTE}{noted}",
+        "[Service]",
+        *(f"ExecStartPre={' '.join(map(_quoted, command))}" for command in commands),
+        "",
+    ])  # fmt: skip
+
+
+def _quoted(word: str) -> str:
+    """As systemd.syntax(7) and systemd.service(5) have it."""
+    for special, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
+        word = word.replace(special, escaped)
+    return f'"{word}"'
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a drop-in says of the time before it; the uplink is empty without one."""
+
+    uplink: str = ""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, drop_in: str) -> Noted:
+        notes = [line.removeprefix(NOTE) for line in drop_in.splitlines() if line.startswith(NOTE)]
+        return cls(**json.loads(notes[0])) if notes else cls()
+
+
+@dataclass(frozen=True)
+class SetDropIn(Step[State]):
+    """``text`` is empty for none."""
+
+    path: Path
+    before: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'write' if self.text else 'remove'} {self.path}"
+
+    def effect(self, state: State) -> State:
+        return replace(state, drop_in=self.text)
+
+    def do(self, runner: Runner) -> None:
+        self._set(self.text, runner)
+
+    def undo(self, runner: Runner) -> None:
+        self._set(self.before, runner)
+
+    def _set(self, text: str, runner: Runner) -> None:
+        if text:
+            _atomic_file.write(self.path, text)
+        else:
+            self.path.unlink(missing_ok=True)
+            if self.path.parent.exists() and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+        runner.run("systemctl", "daemon-reload")
