@@ -68,8 +68,8 @@ def refuse(line: str, status: int) -> int:
 def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     """Check everything that can be checked by looking, then become the boot playbook."""
     program = _preflight.find_command(settings, environ)
-    _preflight.require_own_processes()
     _preflight.require_privileges()
+    _preflight.require_own_processes()
     _preflight.require_size(settings, environ)
     _preflight.require_engine_settings(settings, environ, Runner())
     _preflight.require_network(settings, environ)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -71,20 +72,30 @@ def require_privileges(proc: Path = Path("/proc")) -> None:
 
 
 def require_own_processes(proc: Path = Path("/proc")) -> None:
-    """Raises DindError in the host's pid namespace: the stop ends every process that it sees.
+    """Raises DindError where the pid namespace has others' processes too: the stop ends every process that it sees.
 
-    Only the initial namespace has kernel threads, with kthreadd as number 2 (kernel/init: rest_init).
+    Only the host's has kernel threads, with kthreadd as number 2 (kernel/init: rest_init). In that of another
+    container, or of a pod, the first process has mounts of its own. Looking at them takes the right to trace it, which
+    a privileged container has for all that it sees (ptrace(2), PTRACE_MODE_READ).
     """
-    try:
-        second = (proc / "2/comm").read_text().strip()
-    except FileNotFoundError:
-        return
-    if second == "kthreadd":
+    shared = _shares_processes_with(proc)
+    if shared:
         raise DindError(
-            "the container shares the host's pid namespace, and its stop would end the host's processes",
+            f"the container shares the pid namespace of {shared}, and its stop would end the processes there",
             step="preflight",
-            cure="start it without --pid=host",
+            cure="start it without --pid, and in a pod without shareProcessNamespace",
         )
+
+
+def _shares_processes_with(proc: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        if (proc / "2/comm").read_text().strip() == "kthreadd":
+            return "the host"
+    try:
+        own = (proc / "1/ns/mnt").readlink() == (proc / "self/ns/mnt").readlink()
+    except PermissionError:
+        own = False
+    return "" if own else "another container"
 
 
 def require_size(settings: Settings, environ: Mapping[str, str]) -> None:

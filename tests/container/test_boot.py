@@ -167,6 +167,51 @@ def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:
     assert b"mesos-dind converge" in output
 
 
+def test_a_second_boot_from_a_shell_in_the_container_is_refused(agent: Agent) -> None:
+    """As of `docker exec -it C bash`, and of a shell that is the container's command."""
+    code, output = agent.exec("sh", "-c", "mesos-dind boot -- true; exit $?")
+    assert code == 64
+    assert b"mesos-dind converge" in output
+    assert "answers" in agent.run("mesos-dind", "health")
+
+
+@pytest.mark.parametrize("argv", [[], ["start"], ["boot", "true"], ["converge", "--fast"]])
+def test_a_wrong_command_line_is_one_line_and_64(agent: Agent, argv: list[str]) -> None:
+    code, output = agent.exec("mesos-dind", *argv)
+    assert code == 64
+    (line,) = output.decode().splitlines()
+    assert line.startswith("mesos-dind: ")
+
+
+def test_the_version_is_three_lines_with_and_without_an_engine(agent: Agent) -> None:
+    engine = agent.inner("version", "--format", "{{.Server.Version}}")
+    collection, mesos = "mesos.dind \\d+\\.\\d+\\.\\d+\\S*", "agent mesos 0.0.0 \\(stand-in\\)"
+    assert re.fullmatch(f"{collection}\nengine {re.escape(engine)}\n{mesos}\n", agent.run("mesos-dind", "version"))
+    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    try:
+        assert re.fullmatch(f"{collection}\nengine not running\n{mesos}\n", agent.run("mesos-dind", "version"))
+        assert agent.exec("mesos-dind", "health") == (1, b"the engine does not answer\n")
+    finally:
+        agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
+        agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
+
+
+def test_what_a_user_says_to_docker_clients_is_not_for_the_supervisor(start: Start, volume: str) -> None:
+    env = {
+        "DOCKER_HOST": "tcp://nowhere.invalid:1",
+        "DOCKER_CONTEXT": "nowhere",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": "/nowhere",
+        "DOCKER_API_VERSION": "9.99",
+    }
+    agent = start("sleep", "1000", env=env, volumes={volume: "/var/lib/docker"}).await_boot()
+    assert "answers" in agent.run("mesos-dind", "health")
+    assert "engine not running" not in agent.run("mesos-dind", "version")
+    agent.container.stop(timeout=30)
+    assert agent.wait() == 143
+    assert "the engine did not stop" not in agent.logs()
+
+
 def test_the_inner_network_meets_no_outer_route(agent: Agent, outer_network: netaddr.IPNetwork) -> None:
     (subnet,) = jmespath.search("[].IPAM.Config[].Subnet", json.loads(agent.inner("network", "inspect", "bridge")))
     assert not netaddr.IPSet([subnet]) & netaddr.IPSet([outer_network])
@@ -282,6 +327,23 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
     if not attached_ends:
         agent.run("timeout", "60", "sh", "-c", f"until [ -s {status} ]; do sleep 0.1; done")
         assert agent.read(status).strip() == "5"
+
+
+def test_a_converge_while_both_services_are_down_keeps_containers(
+    start: Start, volume: str, task_archive: bytes
+) -> None:
+    """As they are while each waits to be started again."""
+    agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
+    agent.load(task_archive)
+    task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
+    state = ("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}", task)
+    before = agent.inner(*state)
+    for service in ("dockerd", "containerd"):
+        agent.run("s6-svc", "-wD", "-d", f"/etc/mesos-dind/services/{service}")
+    converged = agent.run("mesos-dind", "converge")
+    assert "failed=0" in converged, converged
+    assert agent.inner(*state) == before
+    agent.inner("exec", task, "true")
 
 
 def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, volume: str) -> None:

@@ -106,7 +106,17 @@ def test_in_the_hosts_pid_namespace(start: Start) -> None:
     agent = start("true", pid_mode="host")
     assert agent.wait() == 70
     (line,) = agent.logs().splitlines()
-    assert "--pid=host" in line
+    assert "pid namespace of the host" in line
+
+
+def test_in_the_pid_namespace_of_another_container(start: Start) -> None:
+    other = start("-c", "exec sleep 1000", entrypoint="sh")
+    agent = start("true", pid_mode=f"container:{other.container.id}")
+    assert agent.wait() == 70
+    (line,) = agent.logs().splitlines()
+    assert "pid namespace of another container" in line
+    other.container.reload()
+    assert other.container.status == "running"
 
 
 @pytest.mark.parametrize("name", ["mesos-slave", "mesos-agent"])

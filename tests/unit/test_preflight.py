@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 
@@ -22,6 +23,39 @@ def test_an_agent_on_pure_v2_is_told_what_mesos_cannot_do(
         (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
     told = _preflight.warnings(_settings.read({}, [command]), tmp_path)
     assert [("Docker task" in line) for line in told] == [True] * warned
+
+
+def processes(proc: Path, first: str, second: str = "") -> Path:
+    """A /proc where number 1 has the mount namespace ``first``, and this process "mnt:[7]"."""
+    for pid, namespace in (("1", first), ("self", "mnt:[7]")):
+        (proc / pid / "ns").mkdir(parents=True)
+        (proc / pid / "ns/mnt").symlink_to(namespace)
+    if second:
+        (proc / "2").mkdir()
+        (proc / "2/comm").write_text(f"{second}\n")
+    return proc
+
+
+@pytest.mark.parametrize("second", ["", "mesos-dind"])
+def test_a_pid_namespace_of_its_own_is_fine(tmp_path: Path, second: str) -> None:
+    _preflight.require_own_processes(processes(tmp_path, "mnt:[7]", second))
+
+
+@pytest.mark.parametrize(
+    ("second", "shared"), [("kthreadd", "of the host"), ("", "of another container"), ("sh", "of another container")]
+)
+def test_a_pid_namespace_with_others_processes_is_refused(tmp_path: Path, second: str, shared: str) -> None:
+    with pytest.raises(DindError, match=shared):
+        _preflight.require_own_processes(processes(tmp_path, "mnt:[8]", second))
+
+
+def test_a_pid_namespace_that_cannot_be_looked_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: Path) -> Path:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "readlink", refused)
+    with pytest.raises(DindError, match="of another container"):
+        _preflight.require_own_processes(processes(tmp_path, "mnt:[7]"))
 
 
 class Dockerd(Runner):
