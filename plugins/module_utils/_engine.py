@@ -219,7 +219,7 @@ def daemon_config(
 
     Raises DindError where both set the same key differently.
     """
-    given = {_daemon_json.flag_name(word) for word in params["args"]}
+    given = set(_daemon_json.flag_names(params["args"]))
     features = image_store_features(params["storage_driver"], user_config.get("features", {}))
     driver = params["storage_driver"]
     if features.get(_daemon_json.IMAGE_STORE):

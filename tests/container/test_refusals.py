@@ -20,6 +20,7 @@ WRONG = [
     ("DOCKER_DAEMON_ARGS", "--data-root=/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "-g/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "-b none", "DOCKER_NETWORK_OFFSET"),
+    ("DOCKER_DAEMON_ARGS", "-Dg/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "--no-such-flag", "unknown flag: --no-such-flag"),
     ("DOCKER_DAEMON_ARGS", "--dns=nowhere", "IP address"),
     ("LOG", "syslog", "stdio, file"),
