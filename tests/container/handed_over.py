@@ -47,3 +47,4 @@ def assert_starts_as_from_a_shell(agent: Agent, folder: str) -> None:
     glibcs = 1 << 31 | 1 << 32
     assert int(status["SigIgn"], 16) & ~glibcs == 0
     assert int(status["SigBlk"], 16) == 0
+    assert status["Umask"].strip() == "0022"

@@ -136,6 +136,33 @@ def test_the_engine_logs_to_a_file_where_told(agent: Agent) -> None:
     agent.run("test", "-e", "/var/log/mesos-dind/dockerd/current")
 
 
+def test_the_debug_log_goes_to_a_file_where_told(start: Start, volume: str) -> None:
+    env = {"LOG": "file", "DOCKER_DAEMON_ARGS": "-D"}
+    agent = start("sleep", "1000", env=env, volumes={volume: "/var/lib/docker"}).await_boot()
+    assert "level=debug" in agent.read("/var/log/mesos-dind/dockerd/current")
+    assert "level=" not in agent.logs()
+
+
+OWN = {
+    "MESOS_CONTAINERIZERS": "mesos,docker",
+    "MESOS_ISOLATION": "posix/cpu",
+    "MESOS_RECONFIGURATION_POLICY": "equal",
+    "MESOS_RESOURCES": "",
+    "MESOS_SYSTEMD_ENABLE_SUPPORT": "true",
+    "MESOS_WORK_DIR": "/tmp/work",
+    "DOCKER_API_VERSION": "1.43",
+}
+
+
+def test_no_default_replaces_what_the_user_says(start: Start) -> None:
+    """Not even by an empty text."""
+    agent = start(env=OWN).await_boot()
+    agent.await_line("stand-in agent: running")
+    assert handed_over.environ(agent) == handed_over.given(agent)
+    assert OWN.items() <= handed_over.environ(agent).items()
+    agent.run("test", "-e", "/tmp/work/mesos-dind-hostname")
+
+
 def test_healthy_means_engine_and_agent(agent: Agent) -> None:
     assert "answers" in agent.run("mesos-dind", "health")
     agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
@@ -146,14 +173,19 @@ def test_healthy_means_engine_and_agent(agent: Agent) -> None:
         agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
 
 
-def test_the_healthcheck_turns_green_and_then_red(engine: docker.DockerClient, start: Start, volume: str) -> None:
+@pytest.mark.parametrize(
+    "hurt", ["s6-svc -wd -d /etc/mesos-dind/services/dockerd", "kill -STOP $(pidof dockerd)"], ids=["down", "hung"]
+)
+def test_the_healthcheck_turns_green_and_then_red(
+    engine: docker.DockerClient, start: Start, volume: str, hurt: str
+) -> None:
     agent = start(
         "sleep", "1000", healthcheck={"interval": 10**9}, volumes={volume: "/var/lib/docker"}
     ).await_boot()  # fmt: skip
     filters = {"container": agent.container.id, "event": "health_status"}
     events = engine.events(since=int(agent.started), filters=filters, decode=True)
     assert next(events)["Action"] == "health_status: healthy"
-    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    agent.run("sh", "-c", hurt)
     assert next(events)["Action"] == "health_status: unhealthy"
     events.close()
     declared = engine.images.get(agent.container.attrs["Image"]).attrs["Config"]["Healthcheck"]
@@ -306,10 +338,8 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
     task = agent.launch("bridge", "mesos-dind-task", script)
     state = "{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}"
     before = agent.inner("inspect", "--format", state, task)
-    killed = agent.run("pidof", service)
-    agent.run("pkill", "-KILL", "-x", service)
+    assert seconds_until_started_again(agent, service) < 1, "s6 pauses for a second before all that was not ready"
     agent.run("timeout", "60", "sh", "-c", f"until docker exec {task} true 2>/dev/null; do sleep 0.1; done")
-    assert agent.run("pidof", service) != killed
     assert agent.inner("inspect", "--format", state, task) == before
     assert before.endswith("true")
     status = f"/run/standin/tasks/{task}.exit"
@@ -327,6 +357,18 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
     if not attached_ends:
         agent.run("timeout", "60", "sh", "-c", f"until [ -s {status} ]; do sleep 0.1; done")
         assert agent.read(status).strip() == "5"
+
+
+def seconds_until_started_again(agent: Agent, service: str) -> float:
+    """From a service's death by SIGKILL to the start of its next process, by proc_uptime(5) and proc_pid_stat(5)."""
+    script = """
+        pid=$(pidof "$0") && cat /proc/uptime && kill -KILL "$pid"
+        until next=$(pidof "$0") && [ "$next" != "$pid" ]; do :; done
+        sed 's/.*) //' "/proc/$next/stat"
+        getconf CLK_TCK
+    """
+    killed, stat, hertz = agent.run("timeout", "60", "sh", "-c", script, service).splitlines()
+    return int(stat.split()[19]) / int(hertz) - float(killed.split()[0])
 
 
 def test_a_converge_while_both_services_are_down_keeps_containers(

@@ -78,7 +78,9 @@ def test_docker_stop_gives_inner_containers_their_signal(farewell: Agent) -> Non
 
 
 def test_a_crashed_agent_takes_its_tasks_along_and_gives_its_status(farewell: Agent) -> None:
-    farewell.exec("sh", "-c", "kill -KILL $(cat /run/mesos-dind/agent.pid)")
+    script = "kill -KILL $0; while kill -0 $0 2>/dev/null; do :; done; mesos-dind health"
+    pid = farewell.read("/run/mesos-dind/agent.pid").strip()
+    assert farewell.exec("sh", "-c", script, pid) == (1, b"the agent does not run\n")
     assert_stopped_in_order(farewell, 137)
 
 
@@ -95,6 +97,10 @@ def test_a_stop_in_the_middle_of_the_boot_gives_inner_containers_their_signal(fa
     for name in ("said-ready", "said-late-ready"):
         await_file(kept / name)
     assert farewell.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code == 1
+    assert farewell.exec("mesos-dind", "health") == (1, b"the boot is not over\n")
+    code, refusal = farewell.exec("mesos-dind", "converge")
+    assert code == 70
+    assert refusal.startswith(b"mesos-dind: the boot is not over; ")
     farewell.container.stop(timeout=10)
     assert_stopped_in_order(farewell, 143)
 

@@ -21,7 +21,7 @@ STOP_TIMEOUT = 60
 @pytest.fixture
 def container(engine: Engine, agent_image: AgentDisk) -> Iterator[str]:
     """One with the stand-in, which has booted."""
-    options = (f"--volume={STATE}", "--cpus=0.9", f"--env=MESOS_DIND_STOP_TIMEOUT={STOP_TIMEOUT}")
+    options = (f"--volume={STATE}", "--cpus=0.99", f"--env=MESOS_DIND_STOP_TIMEOUT={STOP_TIMEOUT}")
     made = engine.run("create", *(word for word in FIXED if word != "--detach"), *options, agent_image.name).strip()
     try:
         engine.run("cp", str(STANDIN), f"{made}:/usr/sbin/mesos-agent")
@@ -36,7 +36,7 @@ def test_an_agent_on_v2_is_warned_of_configured_and_stopped(machine: Machine, en
     engine.run("exec", container, "sh", "-c", "until [ -e /run/standin/launch ]; do :; done")
     environ = engine.run("exec", container, "cat", "/run/standin/environ").split("\0")
     assert "MESOS_ISOLATION=posix/cpu,posix/mem,filesystem/linux,docker/runtime" in environ
-    assert "MESOS_RESOURCES=cpus:0.9;mem:160;disk:1024" in environ
+    assert "MESOS_RESOURCES=cpus:0.99;mem:160;disk:1024" in environ
     assert f"MESOS_WORK_DIR={STATE}/agent" in environ
 
     engine.run("stop", f"--time={2 * STOP_TIMEOUT}", container)
