@@ -13,6 +13,7 @@ def argv(agent: Agent) -> list[str]:
 
 
 def environ(agent: Agent) -> dict[str, str]:
+    agent.await_line("stand-in agent: running")  # it has recorded all by then
     entries = agent.read("/run/standin/environ").split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
 
