@@ -66,18 +66,22 @@ def refuse(line: str, status: int) -> int:
 def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     """Check everything that can be checked by looking, then become the boot playbook."""
     program = _preflight.find_command(settings, environ)
-    _preflight.require_own_processes()
     _preflight.require_privileges()
+    _preflight.require_own_processes()
     _preflight.require_size(settings, environ)
     _preflight.require_engine_settings(settings, environ, Runner())
     _preflight.require_network(settings, environ)
-    for warning in _preflight.warnings(settings):
-        sys.stderr.write(f"mesos-dind: {warning}\n")
+    # Only a v2 host is worth the question.
+    knows_v2 = settings.is_agent and _preflight.is_pure_v2() and _preflight.knows_cgroup_v2(program, Runner())
+    if settings.is_agent and _preflight.is_pure_v2() and not knows_v2:
+        sys.stderr.write(f"mesos-dind: {_preflight.NOT_ON_V2}\n")
     variables = {
         **settings.role_variables,
         "agent_program": program,
         "agent_command": settings.command,
         "agent_is_mesos": settings.is_agent,
+        "agent_knows_cgroup_v2": knows_v2,
+        "agent_state_persists": _preflight.persists(Path("/var/lib/mesos-dind")),
         # Names only: what MESOS_* say is nobody's business but the agent's.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }

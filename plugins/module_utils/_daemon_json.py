@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ OWNED: Mapping[str, Any] = {
     "live-restore": True,
     "pidfile": None,
 }
+
+# Flags without a value, of any dockerd from 20.10 to 28 (`dockerd --help`).
+BOOLEANS = frozenset((
+    "--allow-direct-routing", "--cri-containerd", "--debug", "-D", "--experimental", "--help", "-h", "--icc", "--init",
+    "--ip-forward", "--ip-forward-no-drop", "--ip-masq", "--ip6tables", "--iptables", "--ipv6", "--live-restore",
+    "--no-new-privileges", "--raw-logs", "--rootless", "--selinux-enabled", "--tls", "--tlsverify", "--userland-proxy",
+    "--validate", "--version", "-v",
+))  # fmt: skip
 
 IMAGE_STORE = "containerd-snapshotter"
 IMAGE_STORE_SINCE = 23  # the major version of Docker; 20.10 is the one before
@@ -59,9 +67,31 @@ def contradiction(path: object, keys: Collection[str]) -> DindError:
     )
 
 
-def flag_name(word: str) -> str:
-    """Of a flag with or without its value: ``--label=a`` is ``--label``, ``-lwarn`` is ``-l``."""
-    return word.partition("=")[0] if word.startswith("--") else word[:2]
+def flag_names(words: Sequence[str]) -> Iterator[str]:
+    """The flags among dockerd's words, without their values, as https://pkg.go.dev/github.com/spf13/pflag has them.
+
+    ``--label=a`` is ``--label``, ``-Dlwarn`` is ``-D`` and ``-l``, and ``--label -b`` is ``--label`` only.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--"):
+            name, equals, _value = word.partition("=")
+            yield name
+            if not equals and name not in BOOLEANS:
+                next(rest, None)
+        elif word.startswith("-"):
+            yield from _shorthands(word[1:], rest)
+
+
+def _shorthands(letters: str, rest: Iterator[str]) -> Iterator[str]:
+    for index, letter in enumerate(letters):
+        yield f"-{letter}"
+        if f"-{letter}" not in BOOLEANS:
+            if index + 1 == len(letters):
+                next(rest, None)
+            return
+        if letters[index + 1 : index + 2] == "=":
+            return
 
 
 def arranged(args: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:

@@ -59,7 +59,7 @@ SERVICES = ("containerd", "dockerd")  # in the order of their start
 @dataclass(frozen=True)
 class State:
     """``files`` maps a path to its text; ``up`` names the services that run; ``leftovers`` says whether an engine
-    that is dead left anything in the exec root."""
+    of an earlier life of the container left anything in the exec root."""
 
     files: Mapping[str, str]
     up: frozenset[str]
@@ -83,7 +83,8 @@ class WriteFile(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class RemoveLeftovers(_plan.Step[State]):
-    """Sockets, pid files and task folders of an engine that was killed, which a new one would trip over."""
+    """Sockets, pid files and task folders of an engine that was killed with its containers, which a new one would trip
+    over. Of one whose containers live on, they are what a new one finds them by."""
 
     exec_root: Path
 
@@ -127,11 +128,9 @@ class StopService(_plan.Step[State]):
 
 def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
     up = frozenset(name for name in SERVICES if layout.service(name).is_up(runner))
-    return State(
-        files={path: Path(path).read_text() for path in paths if Path(path).exists()},
-        up=up,
-        leftovers=not up and layout.exec_root.exists(),
-    )
+    files = {path: Path(path).read_text() for path in paths if Path(path).exists()}
+    # Each boot begins without the files: where they are, the services have run in this very life.
+    return State(files=files, up=up, leftovers=not up and not files and layout.exec_root.exists())
 
 
 def plan(desired: Mapping[str, Mapping[str, str]], layout: Layout, state: State) -> list[_plan.Step[State]]:
@@ -220,7 +219,7 @@ def daemon_config(
 
     Raises DindError where both set the same key differently.
     """
-    given = {_daemon_json.flag_name(word) for word in params["args"]}
+    given = set(_daemon_json.flag_names(params["args"]))
     features = image_store_features(params["storage_driver"], user_config.get("features", {}))
     driver = params["storage_driver"]
     if features.get(_daemon_json.IMAGE_STORE):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._settings import (
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
+
+CLUSTERD_PACKAGES = ("aventer-mesos", "clusterd")
+ASK_TIMEOUT = 5.0  # seconds
 
 NO_AGENT = (
     "bring a Mesos into the image: build it with --build-context mesos=DIR (or docker-image://NAME), "
@@ -71,20 +75,30 @@ def require_privileges(proc: Path = Path("/proc")) -> None:
 
 
 def require_own_processes(proc: Path = Path("/proc")) -> None:
-    """Raises DindError in the host's pid namespace: the stop ends every process that it sees.
+    """Raises DindError where the pid namespace has others' processes too: the stop ends every process that it sees.
 
-    Only the initial namespace has kernel threads, with kthreadd as number 2 (kernel/init: rest_init).
+    Only the host's has kernel threads, with kthreadd as number 2 (kernel/init: rest_init). In that of another
+    container, or of a pod, the first process has mounts of its own. Looking at them takes the right to trace it, which
+    a privileged container has for all that it sees (ptrace(2), PTRACE_MODE_READ).
     """
-    try:
-        second = (proc / "2/comm").read_text().strip()
-    except FileNotFoundError:
-        return
-    if second == "kthreadd":
+    shared = _shares_processes_with(proc)
+    if shared:
         raise DindError(
-            "the container shares the host's pid namespace, and its stop would end the host's processes",
+            f"the container shares the pid namespace of {shared}, and its stop would end the processes there",
             step="preflight",
-            cure="start it without --pid=host",
+            cure="start it without --pid, and in a pod without shareProcessNamespace",
         )
+
+
+def _shares_processes_with(proc: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        if (proc / "2/comm").read_text().strip() == "kthreadd":
+            return "the host"
+    try:
+        own = (proc / "1/ns/mnt").readlink() == (proc / "self/ns/mnt").readlink()
+    except PermissionError:
+        own = False
+    return "" if own else "another container"
 
 
 def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -136,12 +150,32 @@ def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
         raise SettingError(name, environ.get(name, ""), str(error)) from None
 
 
-def warnings(settings: Settings, cgroups: Path = Path("/sys/fs/cgroup")) -> list[str]:
-    """What boots, and yet will not do all that people expect; a line each."""
-    # The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst.
-    if settings.is_agent and (cgroups / "cgroup.controllers").exists():
-        return [
-            "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11), "
-            "other than the fork clusterd, runs no Docker task"
-        ]
-    return []
+def persists(folder: Path, root: Path = Path("/")) -> bool:
+    """Whether it is not in the container's own layer: what is mounted there, or above it, is another device."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.stat().st_dev != root.stat().st_dev
+
+
+def is_pure_v2(cgroups: Path = Path("/sys/fs/cgroup")) -> bool:
+    """The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst."""
+    return (cgroups / "cgroup.controllers").exists()
+
+
+def knows_cgroup_v2(program: str, runner: Runner) -> bool:
+    """Whether this agent is clusterd, as far as can be told within seconds; never an error.
+
+    By its package (CMakeLists.txt of m3scluster/clusterd: CPACK_PACKAGE_FILE_NAME), since up to 0.10 its ``--version``
+    is upstream's, "mesos 1.11.0" (src/slave/main.cpp); by that where it should say more one day.
+    """
+    with contextlib.suppress(DindError, OSError):
+        owners = runner.run("dpkg-query", "--search", program, ok=(0, 1), timeout=ASK_TIMEOUT).stdout
+        if any(line.partition(":")[0] in CLUSTERD_PACKAGES for line in owners.splitlines()):
+            return True
+        return "clusterd" in runner.run(program, "--version", ok=range(256), timeout=ASK_TIMEOUT).stdout.lower()
+    return False
+
+
+NOT_ON_V2 = (
+    "agent     warning: this host has pure cgroup v2, where upstream Mesos (up to 1.11), "
+    "other than the fork clusterd, runs no Docker task"
+)

@@ -69,6 +69,10 @@ class Service:
             text = ""
         return f"its last log lines: {' | '.join(text.splitlines()[-lines:])}" if text else "it logged nothing"
 
+    @property
+    def _cure(self) -> str:
+        return f"mend what it says; all of its log is in {self.log}"
+
     def _await_supervisor(self, deadline: float) -> None:
         """s6-svscan starts the supervisors when the container starts, long before the first service is wanted,
         but gives no event for it: s6-svok looks, and so does this."""
@@ -111,7 +115,7 @@ class Service:
     ) -> list[bytes]:
         events = selector.select(max(0.0, deadline - time.monotonic()))
         if not events:
-            raise DindError(f"{self.name} is not ready after {timeout:g} s; {self.last_words()}")
+            raise DindError(f"{self.name} is not ready after {timeout:g} s; {self.last_words()}", cure=self._cure)
         if all(key.fileobj is not ready for key, _mask in events):
-            raise DindError(f"{self.name} ended while it started; {self.last_words()}")
+            raise DindError(f"{self.name} ended while it started; {self.last_words()}", cure=self._cure)
         return ready.recv(4096).split(b"\n")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils._daemon_json import flag_name
+from ansible_collections.mesos.dind.plugins.module_utils._daemon_json import flag_names
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import parse_offset
 from ansible_collections.mesos.dind.plugins.module_utils._size import parse_size
@@ -41,6 +41,10 @@ OWNED_FLAGS = {
     "-p": "",
     "--live-restore": "",
 }
+
+
+# What it sets itself where MESOS_DIND_IPV6_RANGE is given, and a user may set otherwise.
+IPV6_FLAGS = ("--bip6", "--default-gateway-v6", "--fixed-cidr-v6", "--ipv6")
 
 
 class SettingError(DindError):
@@ -152,8 +156,7 @@ def daemon_args(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"allowed are words that a shell could split ({error})") from None
-    for word in words:
-        name = flag_name(word)
+    for name in flag_names(words):
         if name in OWNED_FLAGS:
             instead = OWNED_FLAGS[name]
             hint = f"use {instead} instead" if instead else "there is no other way to set it"
@@ -217,6 +220,12 @@ def read(environ: Mapping[str, str], command: Sequence[str]) -> Settings:
             values[variable.role_variable] = variable.parse(text) if text else variable.default
         except ValueError as error:
             raise SettingError(variable.name, text, str(error)) from None
+    twice = set(IPV6_FLAGS).intersection(flag_names(values["engine_args"])) if values["network_ipv6_range"] else ()
+    if twice:
+        allowed = (
+            f"allowed beside MESOS_DIND_IPV6_RANGE are flags of dockerd but {', '.join(IPV6_FLAGS)}, which it sets"
+        )
+        raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], allowed)
     known = {variable.name for variable in VARIABLES}
     for name in environ:
         if name.startswith("MESOS_DIND_") and name not in known:

@@ -13,6 +13,7 @@ def argv(agent: Agent) -> list[str]:
 
 
 def environ(agent: Agent) -> dict[str, str]:
+    agent.await_line("stand-in agent: running")  # it has recorded all by then
     entries = agent.read("/run/standin/environ").split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
 
@@ -47,3 +48,4 @@ def assert_starts_as_from_a_shell(agent: Agent, folder: str) -> None:
     glibcs = 1 << 31 | 1 << 32
     assert int(status["SigIgn"], 16) & ~glibcs == 0
     assert int(status["SigBlk"], 16) == 0
+    assert status["Umask"].strip() == "0022"

@@ -136,6 +136,32 @@ def test_the_engine_logs_to_a_file_where_told(agent: Agent) -> None:
     agent.run("test", "-e", "/var/log/mesos-dind/dockerd/current")
 
 
+def test_the_debug_log_goes_to_a_file_where_told(start: Start, volume: str) -> None:
+    env = {"LOG": "file", "DOCKER_DAEMON_ARGS": "-D"}
+    agent = start("sleep", "1000", env=env, volumes={volume: "/var/lib/docker"}).await_boot()
+    assert "level=debug" in agent.read("/var/log/mesos-dind/dockerd/current")
+    assert "level=" not in agent.logs()
+
+
+OWN = {
+    "MESOS_CONTAINERIZERS": "mesos,docker",
+    "MESOS_ISOLATION": "posix/cpu",
+    "MESOS_RECONFIGURATION_POLICY": "equal",
+    "MESOS_RESOURCES": "",
+    "MESOS_SYSTEMD_ENABLE_SUPPORT": "true",
+    "MESOS_WORK_DIR": "/tmp/work",
+    "DOCKER_API_VERSION": "1.43",
+}
+
+
+def test_no_default_replaces_what_the_user_says(start: Start) -> None:
+    """Not even by an empty text."""
+    agent = start(env=OWN).await_boot()
+    assert handed_over.environ(agent) == handed_over.given(agent)
+    assert OWN.items() <= handed_over.environ(agent).items()
+    agent.run("test", "-e", "/tmp/work/mesos-dind-hostname")
+
+
 def test_healthy_means_engine_and_agent(agent: Agent) -> None:
     assert "answers" in agent.run("mesos-dind", "health")
     agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
@@ -146,14 +172,19 @@ def test_healthy_means_engine_and_agent(agent: Agent) -> None:
         agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
 
 
-def test_the_healthcheck_turns_green_and_then_red(engine: docker.DockerClient, start: Start, volume: str) -> None:
+@pytest.mark.parametrize(
+    "hurt", ["s6-svc -wd -d /etc/mesos-dind/services/dockerd", "kill -STOP $(pidof dockerd)"], ids=["down", "hung"]
+)
+def test_the_healthcheck_turns_green_and_then_red(
+    engine: docker.DockerClient, start: Start, volume: str, hurt: str
+) -> None:
     agent = start(
         "sleep", "1000", healthcheck={"interval": 10**9}, volumes={volume: "/var/lib/docker"}
     ).await_boot()  # fmt: skip
     filters = {"container": agent.container.id, "event": "health_status"}
     events = engine.events(since=int(agent.started), filters=filters, decode=True)
     assert next(events)["Action"] == "health_status: healthy"
-    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    agent.run("sh", "-c", hurt)
     assert next(events)["Action"] == "health_status: unhealthy"
     events.close()
     declared = engine.images.get(agent.container.attrs["Image"]).attrs["Config"]["Healthcheck"]
@@ -165,6 +196,51 @@ def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:
     code, output = agent.exec("mesos-dind", "boot", "--", "true")
     assert code == 64
     assert b"mesos-dind converge" in output
+
+
+def test_a_second_boot_from_a_shell_in_the_container_is_refused(agent: Agent) -> None:
+    """As of `docker exec -it C bash`, and of a shell that is the container's command."""
+    code, output = agent.exec("sh", "-c", "mesos-dind boot -- true; exit $?")
+    assert code == 64
+    assert b"mesos-dind converge" in output
+    assert "answers" in agent.run("mesos-dind", "health")
+
+
+@pytest.mark.parametrize("argv", [[], ["start"], ["boot", "true"], ["converge", "--fast"]])
+def test_a_wrong_command_line_is_one_line_and_64(agent: Agent, argv: list[str]) -> None:
+    code, output = agent.exec("mesos-dind", *argv)
+    assert code == 64
+    (line,) = output.decode().splitlines()
+    assert line.startswith("mesos-dind: ")
+
+
+def test_the_version_is_three_lines_with_and_without_an_engine(agent: Agent) -> None:
+    engine = agent.inner("version", "--format", "{{.Server.Version}}")
+    collection, mesos = "mesos.dind \\d+\\.\\d+\\.\\d+\\S*", "agent mesos 0.0.0 \\(stand-in\\)"
+    assert re.fullmatch(f"{collection}\nengine {re.escape(engine)}\n{mesos}\n", agent.run("mesos-dind", "version"))
+    agent.run("s6-svc", "-wd", "-d", "/etc/mesos-dind/services/dockerd")
+    try:
+        assert re.fullmatch(f"{collection}\nengine not running\n{mesos}\n", agent.run("mesos-dind", "version"))
+        assert agent.exec("mesos-dind", "health") == (1, b"the engine does not answer\n")
+    finally:
+        agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
+        agent.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done")
+
+
+def test_what_a_user_says_to_docker_clients_is_not_for_the_supervisor(start: Start, volume: str) -> None:
+    env = {
+        "DOCKER_HOST": "tcp://nowhere.invalid:1",
+        "DOCKER_CONTEXT": "nowhere",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": "/nowhere",
+        "DOCKER_API_VERSION": "9.99",
+    }
+    agent = start("sleep", "1000", env=env, volumes={volume: "/var/lib/docker"}).await_boot()
+    assert "answers" in agent.run("mesos-dind", "health")
+    assert "engine not running" not in agent.run("mesos-dind", "version")
+    agent.container.stop(timeout=30)
+    assert agent.wait() == 143
+    assert "the engine did not stop" not in agent.logs()
 
 
 def test_the_inner_network_meets_no_outer_route(agent: Agent, outer_network: netaddr.IPNetwork) -> None:
@@ -261,10 +337,8 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
     task = agent.launch("bridge", "mesos-dind-task", script)
     state = "{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}"
     before = agent.inner("inspect", "--format", state, task)
-    killed = agent.run("pidof", service)
-    agent.run("pkill", "-KILL", "-x", service)
+    assert seconds_until_started_again(agent, service) < 1, "s6 pauses for a second before all that was not ready"
     agent.run("timeout", "60", "sh", "-c", f"until docker exec {task} true 2>/dev/null; do sleep 0.1; done")
-    assert agent.run("pidof", service) != killed
     assert agent.inner("inspect", "--format", state, task) == before
     assert before.endswith("true")
     status = f"/run/standin/tasks/{task}.exit"
@@ -282,6 +356,35 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
     if not attached_ends:
         agent.run("timeout", "60", "sh", "-c", f"until [ -s {status} ]; do sleep 0.1; done")
         assert agent.read(status).strip() == "5"
+
+
+def seconds_until_started_again(agent: Agent, service: str) -> float:
+    """From a service's death by SIGKILL to the start of its next process, by proc_uptime(5) and proc_pid_stat(5)."""
+    script = """
+        pid=$(pidof "$0") && cat /proc/uptime && kill -KILL "$pid"
+        until next=$(pidof "$0") && [ "$next" != "$pid" ]; do :; done
+        sed 's/.*) //' "/proc/$next/stat"
+        getconf CLK_TCK
+    """
+    killed, stat, hertz = agent.run("timeout", "60", "sh", "-c", script, service).splitlines()
+    return int(stat.split()[19]) / int(hertz) - float(killed.split()[0])
+
+
+def test_a_converge_while_both_services_are_down_keeps_containers(
+    start: Start, volume: str, task_archive: bytes
+) -> None:
+    """As they are while each waits to be started again."""
+    agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
+    agent.load(task_archive)
+    task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
+    state = ("inspect", "--format", "{{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}", task)
+    before = agent.inner(*state)
+    for service in ("dockerd", "containerd"):
+        agent.run("s6-svc", "-wD", "-d", f"/etc/mesos-dind/services/{service}")
+    converged = agent.run("mesos-dind", "converge")
+    assert "failed=0" in converged, converged
+    assert agent.inner(*state) == before
+    agent.inner("exec", task, "true")
 
 
 def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, volume: str) -> None:
@@ -308,8 +411,7 @@ def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, vo
 )
 def test_resources_are_what_the_container_may_have(start: Start, limits: dict[str, Any], resources: str) -> None:
     agent = start(**limits).await_boot()
-    environ = agent.read("/run/standin/environ").split("\0")
-    assert f"MESOS_RESOURCES={resources}" in environ
+    assert handed_over.environ(agent)["MESOS_RESOURCES"] == resources
 
 
 def test_another_host_name_makes_it_a_new_agent(start: Start, volume: str) -> None:

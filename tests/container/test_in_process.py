@@ -110,3 +110,33 @@ def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None
     assert agent.wait() == 70
     (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
     assert "default runtime 'nope'" in line
+
+
+def play_of(agent: Agent, environment: dict[str, str], *variables: str) -> tuple[int, str]:
+    """Status and output of a play that hands over."""
+    hand_over = {"program": "/bin/echo", "argv": ["echo", "handed over"], "environment": environment}
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [{"mesos.dind.hand_over": hand_over}],
+    }
+    assert agent.container.put_archive("/tmp", tar_of("hand_over.yml", json.dumps([play]).encode()))
+    # The program is given the environment of the process that started Ansible: there must be one, in this container.
+    script = "/opt/mesos-dind/bin/ansible-playbook -i localhost, /tmp/hand_over.yml; exit $?"
+    settings = ("ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg", "ANSIBLE_STDOUT_CALLBACK=default", "LANG=C.UTF-8")
+    code, output = agent.exec("env", *settings, *variables, "sh", "-c", script)
+    return code, output.decode()
+
+
+def test_without_its_callback_a_play_does_not_end_well(agent: Agent) -> None:
+    code, output = play_of(agent, {}, "ANSIBLE_CALLBACKS_ENABLED=mesos.dind.boot_report")
+    assert code == 2, output
+    assert "the callback mesos.dind.hand_over is not enabled" in output
+
+
+def test_a_callback_that_raises_ends_the_process_itself(agent: Agent) -> None:
+    """To Ansible it would be a warning. No program can be given a NUL in its environment."""
+    code, output = play_of(agent, {"NUL": "a\0b"})
+    assert code == 70, output
+    assert "mesos-dind: agent: embedded null byte; this is a bug" in output

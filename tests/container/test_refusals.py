@@ -20,6 +20,7 @@ WRONG = [
     ("DOCKER_DAEMON_ARGS", "--data-root=/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "-g/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "-b none", "DOCKER_NETWORK_OFFSET"),
+    ("DOCKER_DAEMON_ARGS", "-Dg/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "--no-such-flag", "unknown flag: --no-such-flag"),
     ("DOCKER_DAEMON_ARGS", "--dns=nowhere", "IP address"),
     ("LOG", "syslog", "stdio, file"),
@@ -106,7 +107,17 @@ def test_in_the_hosts_pid_namespace(start: Start) -> None:
     agent = start("true", pid_mode="host")
     assert agent.wait() == 70
     (line,) = agent.logs().splitlines()
-    assert "--pid=host" in line
+    assert "pid namespace of the host" in line
+
+
+def test_in_the_pid_namespace_of_another_container(start: Start) -> None:
+    other = start("-c", "exec sleep 1000", entrypoint="sh")
+    agent = start("true", pid_mode=f"container:{other.container.id}")
+    assert agent.wait() == 70
+    (line,) = agent.logs().splitlines()
+    assert "pid namespace of another container" in line
+    other.container.reload()
+    assert other.container.status == "running"
 
 
 @pytest.mark.parametrize("name", ["mesos-slave", "mesos-agent"])
@@ -131,6 +142,7 @@ def test_a_failure_of_a_step_is_70_and_names_step_cause_and_cure(start: Start, v
     (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
     assert "start dockerd: dockerd ended while it started; its last log lines: " in line
     assert "specified default runtime 'nope' does not exist" in line
+    assert "mend what it says; all of its log is in /var/log/mesos-dind/dockerd" in line
 
 
 def test_a_containerd_that_cannot_start_is_an_error_and_no_loop(start: Start, volume: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 
 import docker
+import handed_over
 import jmespath
 import netaddr
 import pytest
@@ -120,3 +121,34 @@ def test_another_host_name(first: Agent, begin: Begin) -> None:
     second = begin("two")
     assert_kept(second, image, is_recovered=False)
     assert "the host name was one and is two" in second.logs()
+
+
+@pytest.mark.parametrize("place", [DATA, "/elsewhere"])
+def test_the_work_directory_is_on_what_persists(start: Start, volume: str, task_archive: bytes, place: str) -> None:
+    """Where that is the data root only: on a volume itself, or in a loop image that is on one."""
+    env = {"MESOS_DIND_IMAGE": f"{place}/docker.img"} if place != DATA else {}
+    work = f"{DATA}/mesos-agent"
+    latest = f"{work}/meta/slaves/latest"
+
+    def begin(hostname: str) -> Agent:
+        return start(hostname=hostname, volumes={volume: place}, env=env).await_boot()
+
+    agent = begin("one")
+    assert handed_over.environ(agent)["MESOS_WORK_DIR"] == work
+    agent.load(task_archive)
+    agent.run("sh", "-c", f"mkdir -p {work}/meta/slaves/S0 && ln -s S0 {latest} && echo sandbox >{work}/note")
+    for hostname, is_recovered in (("one", True), ("two", False)):
+        agent.container.stop(timeout=20)
+        agent.container.remove()
+        agent = begin(hostname)
+        assert handed_over.environ(agent)["MESOS_WORK_DIR"] == work
+        assert agent.exec("test", "-L", latest).exit_code == (0 if is_recovered else 1)
+        # A sandbox is mounted into its task.
+        assert agent.inner("run", "--rm", f"--volume={work}:/kept", "mesos-dind-task", "cat", "/kept/note") == "sandbox"
+        assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_where_nothing_persists_the_work_directory_is_where_the_image_is(start: Start) -> None:
+    agent = start().await_boot()
+    assert handed_over.environ(agent)["MESOS_WORK_DIR"] == WORK
+    assert any("lies in the container's own writable layer" in line for line in agent.stderr())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from pathlib import Path
@@ -12,17 +13,43 @@ from agents import Agent, Start, assert_given_back, attached_to, loop_devices
 KEPT = "/var/lib/mesos-dind"
 
 
+# Where the container's PID 1 is another's, as with `docker run --init`, tini is one more process beside the supervisor.
+either_init = pytest.mark.parametrize("begun", [{}, {"init": True}], indirect=True, ids=["own", "docker-init"])
+
+
 @pytest.fixture
-def farewell(start: Start, volume: str, task_archive: bytes) -> Agent:
-    """An agent on a loop image, with an inner container that says farewell, on SIGTERM only, in a volume of the outer
-    engine, where the image is as well."""
-    agent = start(volumes={volume: KEPT}).await_boot()
-    agent.load(task_archive)
-    script = "trap 'echo farewell >/kept/said; exit 0' TERM; echo >/kept/ready; while :; do sleep 1 & wait $!; done"
-    options = ("--detach", "--restart=always", "--name=task", f"--volume={KEPT}:/kept")
-    agent.inner("run", *options, "mesos-dind-task", "sh", "-c", script)
-    await_file(agent.source(KEPT) / "ready")
-    return agent
+def begun(request: pytest.FixtureRequest, start: Start, volume: str) -> Agent:
+    """An agent on a loop image, in a volume of the outer engine."""
+    return start(volumes={volume: KEPT}, **getattr(request, "param", {})).await_boot()
+
+
+@pytest.fixture
+def farewell(begun: Agent, task_archive: bytes) -> Agent:
+    """With two inner containers that say farewell in that volume, each on its own stop signal only; one of them takes
+    longer than what an engine that does not stop it would leave it."""
+    begun.load(task_archive)
+    run_inner(begun, saying("said", "TERM"))
+    run_inner(begun, saying("said-late", "USR1", seconds=2), "--stop-signal=USR1", "--stop-timeout=5")
+    return begun
+
+
+def saying(file: str, signal: str, seconds: int = 0) -> str:
+    """A shell script that runs until the signal, and then says farewell after so many seconds."""
+    other = "TERM" if signal == "USR1" else "USR1"
+    return (
+        f"trap 'echo wrong >/kept/{file}; exit 1' {other};"
+        f" trap 'sleep {seconds}; echo farewell >/kept/{file}; exit 0' {signal};"
+        f" echo >/kept/{file}-ready; while :; do sleep 1 & wait $!; done"
+    )
+
+
+def run_inner(agent: Agent, script: str, *options: str) -> str:
+    """An inner container of the script, which runs; its id."""
+    detached = ("--detach", "--restart=always", f"--volume={KEPT}:/kept")
+    made = agent.inner("run", *detached, *options, "mesos-dind-task", "sh", "-c", script)
+    (file,) = re.findall(r"/kept/(\S+-ready)", script)
+    await_file(agent.source(KEPT) / file)
+    return made
 
 
 def await_file(path: Path) -> None:
@@ -35,18 +62,25 @@ def assert_stopped_in_order(agent: Agent, status: int) -> None:
     """The task had its signal, the storage is given back, and the container ends with this status."""
     kept = agent.source(KEPT)
     assert agent.wait() == status
-    assert (kept / "said").read_text() == "farewell\n"
+    assert said(kept) == {"said": "farewell\n", "said-late": "farewell\n"}
     assert "could not be unmounted" not in agent.logs()
     assert_given_back(kept / "docker.img")
 
 
+def said(kept: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in kept.glob("said*") if not path.name.endswith("-ready")}
+
+
+@either_init
 def test_docker_stop_gives_inner_containers_their_signal(farewell: Agent) -> None:
     farewell.container.stop(timeout=10)
     assert_stopped_in_order(farewell, 0)  # of a drained Mesos agent; 137 would be the outer engine's SIGKILL
 
 
 def test_a_crashed_agent_takes_its_tasks_along_and_gives_its_status(farewell: Agent) -> None:
-    farewell.exec("sh", "-c", "kill -KILL $(cat /run/mesos-dind/agent.pid)")
+    script = "kill -KILL $0; while kill -0 $0 2>/dev/null; do :; done; mesos-dind health"
+    pid = farewell.read("/run/mesos-dind/agent.pid").strip()
+    assert farewell.exec("sh", "-c", script, pid) == (1, b"the agent does not run\n")
     assert_stopped_in_order(farewell, 137)
 
 
@@ -55,21 +89,27 @@ def test_a_stop_in_the_middle_of_the_boot_gives_inner_containers_their_signal(fa
     kept = farewell.source(KEPT)
     farewell.run("rm", "/run/mesos-dind/agent.pid")
     farewell.container.stop(timeout=10)
-    for name in ("ready", "said"):
-        (kept / name).unlink()
+    for path in kept.glob("said*"):
+        path.unlink()
     farewell.container.start()
     # The file is of the work that is done ahead: it has begun, in a process of its own.
     hold = "until [ -e /run/mesos-dind/containerd.args ]; do :; done; kill -STOP $(cat $pid)"
     farewell.run("sh", "-c", f"pid=/run/mesos-dind/agent.pid; until [ -s $pid ]; do :; done; {hold}")
-    await_file(kept / "ready")
+    for name in ("said-ready", "said-late-ready"):
+        await_file(kept / name)
     assert farewell.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code == 1
+    assert farewell.exec("mesos-dind", "health") == (1, b"the boot is not over\n")
+    code, refusal = farewell.exec("mesos-dind", "converge")
+    assert code == 70
+    assert refusal.startswith(b"mesos-dind: the boot is not over; ")
     farewell.container.stop(timeout=10)
     assert_stopped_in_order(farewell, 143)
 
 
-def test_what_outlives_a_crashed_agent_is_ended_before_the_storage_is_given_back(start: Start, volume: str) -> None:
+@either_init
+def test_what_outlives_a_crashed_agent_is_ended_before_the_storage_is_given_back(begun: Agent) -> None:
     """As an executor of the Mesos containerizer does; this one is on the mount and does not listen."""
-    agent = start(volumes={volume: KEPT}).await_boot()
+    agent = begun
     script = "trap '' TERM; cd /var/lib/docker; echo >/tmp/there; while :; do sleep 1; done"
     agent.run("sh", "-c", f"setsid sh -c {shlex.quote(script)} >/dev/null 2>&1 & until [ -e /tmp/there ]; do :; done")
     image = agent.source(KEPT) / "docker.img"
@@ -100,11 +140,33 @@ def test_another_command_gets_sigterm_and_its_status_is_kept(start: Start, volum
 
 
 def test_other_signals_are_forwarded(start: Start, volume: str) -> None:
-    agent = start("sh", "-c", "trap 'echo got-hup' HUP; echo trapped; while :; do sleep 1 & wait $!; done",
+    signals = ("HUP", "QUIT", "USR1", "USR2", "WINCH", "ALRM")
+    traps = "".join(f"trap 'echo got-{signal}.' {signal}; " for signal in signals)
+    agent = start("sh", "-c", f"{traps} echo trapped; while :; do sleep 1 & wait $!; done",
                   volumes={volume: "/var/lib/docker"}).await_boot()  # fmt: skip
     agent.await_line("trapped")
-    agent.container.kill("HUP")
-    agent.await_line("got-hup")
+    for signal in signals:
+        agent.container.kill(signal)
+        agent.await_line(f"got-{signal}.")
+
+
+def test_an_interrupt_is_a_stop(start: Start, volume: str) -> None:
+    script = "trap 'echo terminated; exit 5' TERM; echo trapped; sleep 1000 & wait"
+    agent = start("sh", "-c", script, volumes={volume: "/var/lib/docker"})
+    agent.await_line("trapped")
+    agent.container.kill("INT")
+    assert agent.wait() == 5
+    assert "terminated" in agent.logs()
+
+
+@pytest.mark.parametrize("status", [0, 127, 143])
+def test_the_status_of_a_command_that_was_told_to_end_is_its_own(start: Start, volume: str, status: int) -> None:
+    """127 is also what a shell says of a process that it does not know."""
+    script = f"trap 'exit {status}' TERM; echo trapped; sleep 1000 & wait"
+    agent = start("sh", "-c", script, volumes={volume: "/var/lib/docker"})
+    agent.await_line("trapped")
+    agent.container.stop(timeout=10)
+    assert agent.wait() == status
 
 
 def test_a_stop_in_the_middle_of_the_boot_leaves_nothing(start: Start) -> None:
@@ -115,6 +177,19 @@ def test_a_stop_in_the_middle_of_the_boot_leaves_nothing(start: Start) -> None:
         pass
     agent.container.stop(timeout=20)
     assert agent.wait() == 143
+    assert loop_devices() == before
+
+
+def test_a_signal_that_there_is_nobody_for_yet_stops_the_boot(start: Start) -> None:
+    """Ansible would end by it, and nobody would know why."""
+    before = loop_devices()
+    agent = start("sleep", "1000")
+    while loop_devices() == before:
+        pass
+    agent.container.kill("WINCH")
+    agent.container.kill("HUP")
+    assert agent.wait() == 143
+    assert "mesos-dind: stopped by SIGHUP during the boot" in agent.stderr()
     assert loop_devices() == before
 
 
@@ -149,5 +224,64 @@ def test_a_stop_is_bounded_when_nothing_complies(start: Start, volume: str, task
     agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
     started = time.monotonic()
     agent.container.stop(timeout=60)
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - started < 15
     assert agent.wait() == 137
+
+
+def test_the_default_bound_is_within_the_outer_engines(begun: Agent, task_archive: bytes) -> None:
+    """As the first process of its container, sleep does not end by SIGTERM."""
+    begun.load(task_archive)
+    begun.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
+    begun.container.stop(timeout=10)
+    assert begun.wait() == 0
+    assert "the engine did not stop within" in begun.logs()
+    assert_given_back(begun.source(KEPT) / "docker.img")
+
+
+def test_an_engine_that_hangs_is_not_waited_for(farewell: Agent) -> None:
+    """Its containers are told by the supervisor, which knows only SIGTERM."""
+    farewell.run("sh", "-c", "kill -STOP $(pidof dockerd)")
+    started = time.monotonic()
+    farewell.container.stop(timeout=20)
+    assert time.monotonic() - started < 15
+    kept = farewell.source(KEPT)
+    assert farewell.wait() == 0
+    assert said(kept) == {"said": "farewell\n", "said-late": "wrong\n"}
+    assert "the engine did not stop within" in farewell.logs()
+    assert_given_back(kept / "docker.img")
+
+
+def test_containers_of_an_engine_that_is_down_have_the_rest_of_the_time(begun: Agent, task_archive: bytes) -> None:
+    """One that has ended three times within a minute is not started again at once."""
+    begun.load(task_archive)
+    run_inner(begun, saying("said", "TERM", seconds=3))
+    for _ in range(3):
+        begun.run("timeout", "60", "sh", "-c", "until mesos-dind health; do sleep 0.1; done; pkill -KILL -x dockerd")
+    begun.await_line("dockerd has ended 3 times within a minute")
+    begun.container.stop(timeout=20)
+    kept = begun.source(KEPT)
+    assert begun.wait() == 0
+    assert said(kept) == {"said": "farewell\n"}
+    assert_given_back(kept / "docker.img")
+
+
+def test_an_engine_that_starts_is_awaited(begun: Agent, task_archive: bytes) -> None:
+    """It has started some of the last life's containers again, others not yet, and does not answer."""
+    begun.load(task_archive)
+    names = [f"said-{number}" for number in range(4)]
+    for name in names:
+        run_inner(begun, saying(name, "USR1", seconds=2), "--stop-signal=USR1")
+    begun.container.stop(timeout=20)
+    kept = begun.source(KEPT)
+    for path in kept.glob("said*"):
+        path.unlink()
+    begun.container.start()
+    ready: set[str] = set()
+    while not ready:
+        ready = {path.name.removesuffix("-ready") for path in kept.glob("said-*-ready")}
+    begun.container.stop(timeout=20)
+    assert begun.wait() == 143
+    told = said(kept)
+    assert set(told.values()) == {"farewell\n"}
+    assert ready <= set(told)
+    assert_given_back(kept / "docker.img")

@@ -25,11 +25,21 @@ class Answering(Runner):
 
 
 @pytest.mark.parametrize(
-    ("word", "name"),
-    [("--label=a=b", "--label"), ("--label", "--label"), ("-D", "-D"), ("-lwarn", "-l"), ("-Hunix:///x", "-H")],
+    ("words", "names"),
+    [
+        ("--label=a=b", "--label"),
+        ("--label -b -D", "--label -D"),
+        ("--label", "--label"),
+        ("--debug -b none", "--debug -b"),
+        ("--debug=true -D=false -b none", "--debug -D -b"),
+        ("-lwarn -Hunix:///x", "-l -H"),
+        ("-l -b -Dg/x", "-l -D -g"),
+        ("-Dg /x -DH -b", "-D -g -D -H"),
+        ("word --ipv6 word", "--ipv6"),
+    ],
 )
-def test_the_name_of_a_flag(word: str, name: str) -> None:
-    assert _daemon_json.flag_name(word) == name
+def test_the_names_of_flags(words: str, names: str) -> None:
+    assert list(_daemon_json.flag_names(words.split())) == names.split()
 
 
 def test_a_file_that_is_no_json_object(tmp_path: Path) -> None:

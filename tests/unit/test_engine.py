@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,27 @@ PARAMS = {
     "debug": False,
     "user_config": "/etc/docker/daemon.json",
 }
+
+
+class Down(Runner):
+    """What s6 says of services that are down, or that wait to be started again."""
+
+    def run(self, *argv: str, **_options: object) -> Command:
+        return Command(argv, 0, "false\n", "", 0.0)
+
+
+@pytest.mark.parametrize("is_of_this_life", [False, True])
+def test_only_what_an_engine_of_an_earlier_life_left_is_removed(tmp_path: Path, is_of_this_life: bool) -> None:
+    """Both services can be down while containers live, and what is in the exec root is theirs."""
+    layout = _engine.Layout(run=tmp_path, exec_root=tmp_path / "docker")
+    layout.exec_root.mkdir()
+    files = {name: {str(layout.arguments_file(name)): "-a\0"} for name in _engine.SERVICES}
+    if is_of_this_life:
+        layout.arguments_file("containerd").write_text("-a\0")
+    paths = [path for texts in files.values() for path in texts]
+    steps = _engine.plan(files, layout, _engine.inspect(layout, paths, Down()))
+    assert any(isinstance(step, _engine.RemoveLeftovers) for step in steps) is not is_of_this_life
+    assert [str(step) for step in steps][-2:] == ["start containerd", "start dockerd"]
 
 
 def config(user: dict[str, object] | None = None, **params: object) -> dict[str, object]:

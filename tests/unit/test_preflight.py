@@ -9,19 +9,90 @@ from typing import Any
 import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils import _preflight, _settings
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 
-@pytest.mark.parametrize(
-    ("command", "is_v2", "warned"), [("mesos-agent", True, True), ("mesos-agent", False, False), ("bash", True, False)]
-)
-def test_an_agent_on_pure_v2_is_told_what_mesos_cannot_do(
-    tmp_path: Path, command: str, is_v2: bool, warned: bool
-) -> None:
+@pytest.mark.parametrize("is_v2", [True, False])
+def test_pure_v2_is_seen_by_its_roots_controllers(tmp_path: Path, is_v2: bool) -> None:
     if is_v2:
         (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
-    told = _preflight.warnings(_settings.read({}, [command]), tmp_path)
-    assert [("Docker task" in line) for line in told] == [True] * warned
+    assert _preflight.is_pure_v2(tmp_path) is is_v2
+
+
+class Asked(Runner):
+    """Says what dpkg-query and the agent say, or raises it."""
+
+    def __init__(self, owners: str | Exception, version: str | Exception) -> None:
+        super().__init__()
+        self.owners, self.version = owners, version
+
+    def run(self, *argv: str, **options: Any) -> Command:
+        assert options["timeout"] <= 5
+        said = self.owners if argv[0] == "dpkg-query" else self.version
+        if isinstance(said, Exception):
+            raise said
+        return Command(argv, 0, said, "", 0.0)
+
+
+HANGS = DindError("did not end within 5 s")
+
+
+@pytest.mark.parametrize(
+    ("owners", "version", "known"),
+    [
+        ("aventer-mesos: /usr/sbin/mesos-agent\n", "mesos 1.11.0\n", True),
+        ("clusterd: /usr/sbin/mesos-agent\n", HANGS, True),
+        ("mesos: /usr/sbin/mesos-agent\n", "mesos 1.11.0\n", False),
+        ("", "mesos 1.11.0 (ClusterD 0.11.0)\n", True),
+        ("", "mesos 1.12.0\n", False),
+        ("", HANGS, False),
+        (HANGS, "mesos 1.11.0\n", False),
+        ("", PermissionError(), False),
+    ],
+)
+def test_clusterd_is_known_by_its_package_or_its_word(
+    owners: str | Exception, version: str | Exception, known: bool
+) -> None:
+    assert _preflight.knows_cgroup_v2("/usr/sbin/mesos-agent", Asked(owners, version)) is known
+
+
+def test_what_is_another_device_persists(tmp_path: Path) -> None:
+    assert not _preflight.persists(tmp_path / "not/there", tmp_path)
+    assert _preflight.persists(Path("/proc/not-there"), tmp_path)
+
+
+def processes(proc: Path, first: str, second: str = "") -> Path:
+    """A /proc where number 1 has the mount namespace ``first``, and this process "mnt:[7]"."""
+    for pid, namespace in (("1", first), ("self", "mnt:[7]")):
+        (proc / pid / "ns").mkdir(parents=True)
+        (proc / pid / "ns/mnt").symlink_to(namespace)
+    if second:
+        (proc / "2").mkdir()
+        (proc / "2/comm").write_text(f"{second}\n")
+    return proc
+
+
+@pytest.mark.parametrize("second", ["", "mesos-dind"])
+def test_a_pid_namespace_of_its_own_is_fine(tmp_path: Path, second: str) -> None:
+    _preflight.require_own_processes(processes(tmp_path, "mnt:[7]", second))
+
+
+@pytest.mark.parametrize(
+    ("second", "shared"), [("kthreadd", "of the host"), ("", "of another container"), ("sh", "of another container")]
+)
+def test_a_pid_namespace_with_others_processes_is_refused(tmp_path: Path, second: str, shared: str) -> None:
+    with pytest.raises(DindError, match=shared):
+        _preflight.require_own_processes(processes(tmp_path, "mnt:[8]", second))
+
+
+def test_a_pid_namespace_that_cannot_be_looked_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_path: Path) -> Path:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "readlink", refused)
+    with pytest.raises(DindError, match="of another container"):
+        _preflight.require_own_processes(processes(tmp_path, "mnt:[7]"))
 
 
 class Dockerd(Runner):

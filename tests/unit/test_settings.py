@@ -94,11 +94,24 @@ def test_daemon_args_are_split_as_a_shell_splits(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["--data-root=/x", "--data-root /x", "-g /x", "-b none", "--bip=1.2.3.4/8", "-D --live-restore=false"]
+    "text",
+    ["--data-root=/x", "--data-root /x", "-g /x", "-b none", "--bip=1.2.3.4/8", "-D --live-restore=false", "-Dg/x"],
 )
 def test_a_flag_that_a_role_owns_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="which the boot sets itself"):
         values(DOCKER_DAEMON_ARGS=text)
+
+
+@pytest.mark.parametrize("text", ["--label -b", "--label=-b", "-l -g"])
+def test_a_value_that_looks_like_such_a_flag_is_none(text: str) -> None:
+    assert values(DOCKER_DAEMON_ARGS=text)["engine_args"] == text.split()
+
+
+@pytest.mark.parametrize("text", ["--bip6=fd00::1/64", "--fixed-cidr-v6 fd00::/64", "-D --ipv6"])
+def test_flags_for_what_a_range_of_ipv6_sets_are_refused_beside_it(text: str) -> None:
+    assert values(DOCKER_DAEMON_ARGS=text)["engine_args"] == text.split()
+    with pytest.raises(SettingError, match="beside MESOS_DIND_IPV6_RANGE"):
+        values(DOCKER_DAEMON_ARGS=text, MESOS_DIND_IPV6_RANGE="fd00:17::/64")
 
 
 def test_an_unknown_variable_of_ours_is_refused_and_another_is_nobodys_business() -> None:

@@ -1,0 +1,18 @@
+"""The README's first command, whose image is the one under test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from conftest import IMAGE, TOOLS
+
+
+def test_the_demo_shows_its_pings_and_leaves_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / "demo.py"), "--image", IMAGE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" ms\n") == 3, done.stdout
+    left = ["docker", "ps", "--all", "--quiet", "--filter", "name=mesos-dind-demo-"]
+    assert subprocess.run(left, check=True, capture_output=True, text=True).stdout == ""
