@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -31,7 +32,8 @@ ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
 def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
     """The addresses that dockerd's next start would give ``bridge`` from its record.
 
-    None while dockerd runs and so has the file locked: it has read its record then.
+    None while a dockerd has the file locked: Docker 26 has as long as it runs, Docker 20.10 has not (tried). Whoever
+    restarts it calls `disarm` in between.
     """
     return tuple(address for _offset, address in _acting(_unlocked(data_root / STORE), bridge))
 
@@ -74,9 +76,23 @@ class Disarm(Step[State]):
         return replace(state, engine_addresses=tuple(a for a in state.engine_addresses if a == self.bip))
 
     def do(self, runner: Runner) -> None:
-        with (self.data_root / STORE).open("r+b") as store:
+        disarm(self.data_root, self.bridge, self.bip)
+
+
+def disarm(data_root: Path, bridge: str, bip: str) -> None:
+    """Let dockerd's records of other addresses of ``bridge`` than ``bip`` rest, where there are any.
+
+    Raises DindError while a dockerd has the file locked.
+    """
+    path = data_root / STORE
+    if not path.exists():
+        return
+    with path.open("r+b") as store:
+        try:
             fcntl.flock(store, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for offset, address in _acting(store.read(), self.bridge):
-                if address != self.bip:
-                    os.pwrite(store.fileno(), RESTS, offset)
-            os.fsync(store.fileno())
+        except BlockingIOError:
+            raise DindError(f"{path} is locked by a dockerd that runs", cure="stop that one first") from None
+        for offset, address in _acting(store.read(), bridge):
+            if address != bip:
+                os.pwrite(store.fileno(), RESTS, offset)
+        os.fsync(store.fileno())

@@ -18,14 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _daemon_json, _engine, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import (
+    _atomic_file,
+    _bridged_net_engine,
+    _daemon_json,
+    _engine,
+    _plan,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 UNIT = "docker.service"
 # systemd starts the service again whenever somebody talks to its socket.
 UNITS = (UNIT, "docker.socket")
-START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
+# Seconds. systemd's own limits are 90 by default, of which a unit can make anything.
+START_TIMEOUT = STOP_TIMEOUT = 180.0
 
 # How the unit was before us, in a section that systemd leaves alone (systemd.syntax(7): "X-").
 NOTE = "X-MesosDind"
@@ -42,6 +49,20 @@ class Layout:
     @property
     def files(self) -> tuple[Path, Path]:
         return self.config_file, self.drop_in
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What the engine's own record of its bridge, in its data root, has to agree with: ``bip`` is the bridge's address
+    and prefix length, or empty where no record of one is to be followed."""
+
+    name: str
+    bip: str
+    data_root: Path
+
+    def disarm(self) -> None:
+        """Only an engine that is stopped follows the record again, at its next start, and lets it be changed."""
+        _bridged_net_engine.disarm(self.data_root, self.name, self.bip)
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,8 @@ class EndLiveRestore(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class StopUnits(_plan.Step[State]):
+    bridge: Bridge
+
     def __str__(self) -> str:
         return f"stop {UNIT}"
 
@@ -118,6 +141,7 @@ class StopUnits(_plan.Step[State]):
 
     def do(self, runner: Runner) -> None:
         runner.run("systemctl", "stop", *UNITS)
+        self.bridge.disarm()
 
 
 @dataclass(frozen=True)
@@ -136,7 +160,13 @@ class Reload(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class Restart(_plan.Step[State]):
-    """systemd waits until dockerd says that it is ready (its unit is of type notify)."""
+    """systemd waits until dockerd says that it is ready (its unit is of type notify).
+
+    Its socket stays, which containers may have mounted; a dockerd that somebody has started by it in between would
+    take longer to get to its record than we do.
+    """
+
+    bridge: Bridge
 
     def __str__(self) -> str:
         return f"restart {UNIT}"
@@ -148,7 +178,9 @@ class Restart(_plan.Step[State]):
         # Of a start that has failed too often, systemd refuses another.
         runner.run("systemctl", "reset-failed", UNIT)
         try:
-            runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)
+            runner.run("systemctl", "stop", UNIT, timeout=STOP_TIMEOUT)
+            self.bridge.disarm()
+            runner.run("systemctl", "start", UNIT, timeout=START_TIMEOUT)
         except DindError:
             # Or systemd tries again and again.
             runner.run("systemctl", "stop", *UNITS)
@@ -197,7 +229,7 @@ def inspect(layout: Layout, runner: Runner) -> State:
     )
 
 
-def plan(desired: Mapping[str, str], layout: Layout, state: State) -> list[_plan.Step[State]]:
+def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
     """What makes the engine run with exactly the files of ``desired`` (path to text); without any, as it was before."""
     written: list[_plan.Step[State]] = [
         WriteFile(path, text) for path, text in desired.items() if state.files.get(path) != text
@@ -207,11 +239,20 @@ def plan(desired: Mapping[str, str], layout: Layout, state: State) -> list[_plan
         was_enabled = not removed or before(state, layout)["enabled"]
         disable = [Disable()] if state.enabled and not was_enabled else []
         end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
-        return [*end, StopUnits(), *removed, Reload(), *disable] if removed else []
+        return [*end, StopUnits(bridge), *removed, Reload(), *disable] if removed else []
     steps = [*written, *removed]
     if steps or not state.up:
-        steps += [Reload(), Restart()]
+        steps += [Reload(), Restart(bridge)]
     return steps if state.enabled else [*steps, Enable()]
+
+
+def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge:
+    """Where the engine is given back, the network takes its address away from the bridge, and who gives it back need
+    not know where we had it keep its data."""
+    if params["state"] == "present":
+        return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
+    ours = json.loads(state.files.get(str(layout.config_file), "{}"))
+    return Bridge(params["bridge"], "", Path(ours.get("data-root", params["data_root"])))
 
 
 def _has_live_restore(state: State, layout: Layout) -> bool:
@@ -292,7 +333,8 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
 
     first = look()
     desired = desired_files(params, layout, first, check=check)
-    done = _plan.converge(look, lambda state: plan(desired, layout, state), runner, check=check)
+    bridge = bridge_of(params, layout, first)
+    done = _plan.converge(look, lambda state: plan(desired, bridge, layout, state), runner, check=check)
     running = desired and (done.before.up if check else True)
     about = _engine.version(layout.socket) if running else {}
     return _plan.Outcome(

@@ -26,6 +26,10 @@ TRACES = {
     "mounts": "findmnt --noheadings --raw --output TARGET,SOURCE,FSTYPE | grep -v '^/run/docker/netns/'",
     "units": "find /etc/systemd /etc/mesos-dind -not -type d -printf '%p %l\\n' 2>/dev/null | sort",
     "engine": "find /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort",
+    # Not which tables and chains were ever looked at.
+    "rules": "iptables-save | grep -e '^-A' -e ' DROP ' | sed 's/ \\[[0-9:]*\\]$//'",
+    "forwarding": "sysctl net.ipv4.ip_forward",
+    "services": "systemctl is-active docker.service docker.socket containerd.service",
     "packages": "dpkg-query --show --showformat '${db:Status-Abbrev}${Package}\\n' | grep ^ii",
 }
 

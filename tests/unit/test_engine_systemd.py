@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_systemd, _modules
-from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Layout, State
+from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Bridge, Layout, State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 LAYOUT = Layout()
 PATHS = [str(path) for path in LAYOUT.files]
+BRIDGE = Bridge("docker0", "10.0.0.2/16", Path("/nonexistent"))
 UNTOUCHED = State({}, up=True, enabled=True)
 
 
@@ -46,16 +48,16 @@ states = st.builds(
 @given(states)
 def test_the_plan_reaches_its_goal(state: State) -> None:
     desired = files(state)
-    after = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
-    assert _engine_systemd.plan(desired, LAYOUT, after) == []
+    after = expected(state, _engine_systemd.plan(desired, BRIDGE, LAYOUT, state))
+    assert _engine_systemd.plan(desired, BRIDGE, LAYOUT, after) == []
     assert (after.files, after.up, after.enabled) == (desired, True, True)
 
 
 @given(states)
 def test_the_engine_is_given_back(state: State) -> None:
-    after = expected(state, _engine_systemd.plan({}, LAYOUT, state))
+    after = expected(state, _engine_systemd.plan({}, BRIDGE, LAYOUT, state))
     assert after.files == {}
-    assert _engine_systemd.plan({}, LAYOUT, after) == []
+    assert _engine_systemd.plan({}, BRIDGE, LAYOUT, after) == []
 
 
 @given(up=st.booleans(), enabled=st.booleans())
@@ -63,28 +65,28 @@ def test_how_it_was_before_outlives_what_is_done_to_it(up: bool, enabled: bool) 
     state = State({}, up, enabled)
     for changed in ({}, {"mtu": 1400}):
         desired = files(state, **changed)
-        state = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
+        state = expected(state, _engine_systemd.plan(desired, BRIDGE, LAYOUT, state))
         assert _engine_systemd.before(state, LAYOUT) == {"active": up, "enabled": enabled}
-    assert expected(state, _engine_systemd.plan({}, LAYOUT, state)).enabled == enabled
+    assert expected(state, _engine_systemd.plan({}, BRIDGE, LAYOUT, state)).enabled == enabled
 
 
 def test_an_engine_that_was_never_changed_is_left_alone() -> None:
-    assert _engine_systemd.plan({}, LAYOUT, State({}, up=True, enabled=False)) == []
+    assert _engine_systemd.plan({}, BRIDGE, LAYOUT, State({}, up=True, enabled=False)) == []
 
 
 def test_no_container_outlives_an_engine_that_is_given_back() -> None:
     running = State(files(), up=True, enabled=True)
-    assert [str(step) for step in _engine_systemd.plan({}, LAYOUT, running)][:2] == [
+    assert [str(step) for step in _engine_systemd.plan({}, BRIDGE, LAYOUT, running)][:2] == [
         "have docker.service end its containers with it",
         "stop docker.service",
     ]
     stopped = State(files(), up=False, enabled=True)
-    assert str(_engine_systemd.plan({}, LAYOUT, stopped)[0]) == "stop docker.service"
+    assert str(_engine_systemd.plan({}, BRIDGE, LAYOUT, stopped)[0]) == "stop docker.service"
 
 
 def test_only_a_change_restarts_it() -> None:
     running = State(files(), up=True, enabled=True)
-    assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), LAYOUT, running)] == [
+    assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), BRIDGE, LAYOUT, running)] == [
         "write /etc/mesos-dind/daemon.json",
         "reload systemd",
         "restart docker.service",
@@ -147,7 +149,7 @@ class Failing(Runner):
 
     def run(self, *argv: str, **options: Any) -> Any:
         self.asked.append(argv)
-        if argv[:2] == ("systemctl", "restart"):
+        if argv[:2] == ("systemctl", "start"):
             raise DindError("Job for docker.service failed")
         return type("Answer", (), {"stdout": self.answers.get(argv[0], "")})()
 
@@ -155,8 +157,8 @@ class Failing(Runner):
 def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
     runner = Failing({"journalctl": "starting up\nunable to configure the Docker daemon\n"})
     with pytest.raises(DindError, match=r"did not start; its last log lines: starting up \| unable to configure"):
-        _engine_systemd.Restart().do(runner)
-    assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
+        _engine_systemd.Restart(BRIDGE).do(runner)
+    assert runner.asked[3] == ("systemctl", "stop", "docker.service", "docker.socket")
 
 
 def test_a_container_has_no_engine_to_give_back() -> None:
