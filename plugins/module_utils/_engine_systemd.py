@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 UNIT = "docker.service"
 # systemd starts the service again whenever somebody talks to its socket.
 UNITS = (UNIT, "docker.socket")
-# Seconds. systemd's own limits are 90 by default, of which a unit can make anything.
-START_TIMEOUT = STOP_TIMEOUT = 180.0
+START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
 
 # What is run before dockerd where the uplink is under the bridge, which without it would get another or a former
 # address. How long it waits is more than a lease takes. It fails then, and systemd starts the service again.
@@ -89,8 +89,12 @@ class Bridge:
     data_root: Path
 
     def disarm(self) -> None:
-        """Only an engine that is stopped follows the record again, at its next start, and lets it be changed."""
+        """Once the engine is stopped: it follows the record at its next start."""
         _bridged_net_engine.disarm(self.data_root, self.name, self.bip)
+
+    def disarming(self) -> AbstractContextManager[None]:
+        """In which the engine is restarted."""
+        return _bridged_net_engine.disarming(self.data_root, self.name, self.bip)
 
 
 @dataclass(frozen=True)
@@ -191,8 +195,7 @@ class Reload(_plan.Step[State]):
 class Restart(_plan.Step[State]):
     """systemd waits until dockerd says that it is ready (its unit is of type notify).
 
-    Its socket stays, which containers may have mounted; a dockerd that somebody has started by it in between would
-    take longer to get to its record than we do.
+    Not a stop and a start: units that require it would stay stopped, and containers lose the socket that they mount.
     """
 
     bridge: Bridge
@@ -207,9 +210,8 @@ class Restart(_plan.Step[State]):
         # Of a start that has failed too often, systemd refuses another.
         runner.run("systemctl", "reset-failed", UNIT)
         try:
-            runner.run("systemctl", "stop", UNIT, timeout=STOP_TIMEOUT)
-            self.bridge.disarm()
-            runner.run("systemctl", "start", UNIT, timeout=START_TIMEOUT)
+            with self.bridge.disarming():
+                runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)
         except DindError:
             # Or systemd tries again and again.
             runner.run("systemctl", "stop", *UNITS)

@@ -201,7 +201,7 @@ class Failing(Runner):
 
     def run(self, *argv: str, **options: Any) -> Any:
         self.asked.append(argv)
-        if argv[:2] == ("systemctl", "start"):
+        if argv[:2] == ("systemctl", "restart"):
             raise DindError("Job for docker.service failed")
         return type("Answer", (), {"stdout": self.answers.get(argv[0], "")})()
 
@@ -210,7 +210,7 @@ def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
     runner = Failing({"journalctl": "starting up\nunable to configure the Docker daemon\n"})
     with pytest.raises(DindError, match=r"did not start; its last log lines: starting up \| unable to configure"):
         _engine_systemd.Restart(BRIDGE).do(runner)
-    assert runner.asked[3] == ("systemctl", "stop", "docker.service", "docker.socket")
+    assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
 
 
 def test_a_container_has_no_engine_to_give_back() -> None:
