@@ -15,15 +15,19 @@ import fcntl
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 STORE = "network/files/local-kv.db"
+DISARM_SECONDS = 5.0
 OBJECT = re.compile(rb"\{[^{}]*\}")
 ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
 
@@ -31,7 +35,8 @@ ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
 def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
     """The addresses that dockerd's next start would give ``bridge`` from its record.
 
-    None while dockerd runs and so has the file locked: it has read its record then.
+    None while a dockerd has the file locked: Docker 26 has as long as it runs, Docker 20.10 has not (tried). Whoever
+    restarts it does so in the context `disarming`.
     """
     return tuple(address for _offset, address in _acting(_unlocked(data_root / STORE), bridge))
 
@@ -74,9 +79,42 @@ class Disarm(Step[State]):
         return replace(state, engine_addresses=tuple(a for a in state.engine_addresses if a == self.bip))
 
     def do(self, runner: Runner) -> None:
-        with (self.data_root / STORE).open("r+b") as store:
-            fcntl.flock(store, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for offset, address in _acting(store.read(), self.bridge):
-                if address != self.bip:
-                    os.pwrite(store.fileno(), RESTS, offset)
-            os.fsync(store.fileno())
+        disarm(self.data_root, self.bridge, self.bip)
+
+
+def disarm(data_root: Path, bridge: str, bip: str, *, wait: bool = False) -> None:
+    """Let dockerd's records of other addresses of ``bridge`` than ``bip`` rest, where there are any.
+
+    While a dockerd has the file locked, waits for its end or raises DindError.
+    """
+    path = data_root / STORE
+    if not path.exists():
+        return
+    with path.open("r+b") as store:
+        try:
+            fcntl.flock(store, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise DindError(f"{path} is locked by a dockerd that runs", cure="stop that one first") from None
+        for offset, address in _acting(store.read(), bridge):
+            if address != bip:
+                os.pwrite(store.fileno(), RESTS, offset)
+        os.fsync(store.fileno())
+
+
+@contextmanager
+def disarming(data_root: Path, bridge: str, bip: str) -> Iterator[None]:
+    """Whoever restarts dockerd does so in this context.
+
+    The record is let rest as soon as the dockerd that runs is gone, a moment before the next one, whoever starts it,
+    gets so far as to lock the file: it talks to containerd first. Raises DindError where that was not so.
+    """
+    done = threading.Event()
+
+    def disarm_in_between() -> None:
+        disarm(data_root, bridge, bip, wait=True)
+        done.set()
+
+    threading.Thread(target=disarm_in_between, daemon=True).start()
+    yield
+    if not done.wait(DISARM_SECONDS):
+        raise DindError(f"{data_root / STORE} stayed locked while dockerd was restarted", cure="see who has it open")

@@ -14,11 +14,18 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _daemon_json, _engine, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import (
+    _atomic_file,
+    _bridged_net_engine,
+    _daemon_json,
+    _engine,
+    _plan,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -27,8 +34,32 @@ UNIT = "docker.service"
 UNITS = (UNIT, "docker.socket")
 START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
 
-# How the unit was before us, in a section that systemd leaves alone (systemd.syntax(7): "X-").
-NOTE = "X-MesosDind"
+# What is run before dockerd where the uplink is under the bridge, which without it would get another or a former
+# address. How long it waits is more than a lease takes. It fails then, and systemd starts the service again.
+AWAIT_BRIDGE = """\
+# Written by mesos.dind.
+bridge=$1 uplink=$2 address=$3 seconds=$4
+missing() {
+    if [ ! -e "/sys/class/net/$bridge/brif/$uplink" ]; then
+        echo "$uplink is no port of $bridge"
+    elif [ "$address" ]; then
+        found=$(ip -oneline -4 address show dev "$bridge" | awk '{ print $4 }')
+        case " $(echo $found) " in
+        *" $address "*) ;;
+        *) echo "$bridge has the address ${found:-none} and not $address" ;;
+        esac
+    fi
+}
+while why=$(missing); [ "$why" ]; do
+    if [ "$seconds" -le 0 ]; then
+        echo "$why, and dockerd would take this machine off its network; run the playbook mesos.dind.vm again" >&2
+        exit 1
+    fi
+    seconds=$((seconds - 1))
+    sleep 1
+done
+"""
+AWAIT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -37,21 +68,44 @@ class Layout:
 
     drop_in: Path = Path("/etc/systemd/system/docker.service.d/mesos-dind.conf")
     config_file: Path = Path("/etc/mesos-dind/daemon.json")
+    await_bridge: Path = Path("/etc/mesos-dind/await-bridge")
+    # How it was before us. It outlives the others: whoever gives the engine back still needs it, and removes it.
+    note: Path = Path("/var/lib/mesos-dind/engine-before.json")
     socket: Path = Path("/run/docker.sock")
+    devices: Path = Path("/sys/class/net")
 
     @property
-    def files(self) -> tuple[Path, Path]:
-        return self.config_file, self.drop_in
+    def files(self) -> tuple[Path, ...]:
+        return self.note, self.config_file, self.await_bridge, self.drop_in
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What the engine's own record of its bridge, in its data root, has to agree with: ``bip`` is the bridge's address
+    and prefix length, or empty where no record of one is to be followed."""
+
+    name: str
+    bip: str
+    data_root: Path
+
+    def disarm(self) -> None:
+        """Once the engine is stopped: it follows the record at its next start."""
+        _bridged_net_engine.disarm(self.data_root, self.name, self.bip)
+
+    def disarming(self) -> AbstractContextManager[None]:
+        """In which the engine is restarted."""
+        return _bridged_net_engine.disarming(self.data_root, self.name, self.bip)
 
 
 @dataclass(frozen=True)
 class State:
-    """``files`` maps a path to its text. ``up``: the service runs, with its unit files as they are now; ``enabled``: it
-    is started with the machine."""
+    """``files`` maps a path to its text. ``up``: the service runs, with its program and unit files as they are now;
+    ``enabled``: it is started with the machine; ``has_bridge``: there is one, whoever has made it."""
 
     files: Mapping[str, str]
     up: bool
     enabled: bool
+    has_bridge: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +164,8 @@ class EndLiveRestore(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class StopUnits(_plan.Step[State]):
+    bridge: Bridge
+
     def __str__(self) -> str:
         return f"stop {UNIT}"
 
@@ -118,6 +174,7 @@ class StopUnits(_plan.Step[State]):
 
     def do(self, runner: Runner) -> None:
         runner.run("systemctl", "stop", *UNITS)
+        self.bridge.disarm()
 
 
 @dataclass(frozen=True)
@@ -136,7 +193,12 @@ class Reload(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class Restart(_plan.Step[State]):
-    """systemd waits until dockerd says that it is ready (its unit is of type notify)."""
+    """systemd waits until dockerd says that it is ready (its unit is of type notify).
+
+    Not a stop and a start: units that require it would stay stopped, and containers lose the socket that they mount.
+    """
+
+    bridge: Bridge
 
     def __str__(self) -> str:
         return f"restart {UNIT}"
@@ -148,7 +210,8 @@ class Restart(_plan.Step[State]):
         # Of a start that has failed too often, systemd refuses another.
         runner.run("systemctl", "reset-failed", UNIT)
         try:
-            runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)
+            with self.bridge.disarming():
+                runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)
         except DindError:
             # Or systemd tries again and again.
             runner.run("systemctl", "stop", *UNITS)
@@ -185,62 +248,89 @@ def last_words(runner: Runner, lines: int = 5) -> str:
     return f"its last log lines: {' | '.join(text.splitlines())}" if text else "it logged nothing"
 
 
-def inspect(layout: Layout, runner: Runner) -> State:
+def is_replaced(pid: str, proc: Path) -> bool:
+    """Whether the program of a process is no longer there, as after an upgrade of its package (proc(5))."""
+    try:
+        return str((proc / pid / "exe").readlink()).endswith(" (deleted)")
+    except FileNotFoundError:
+        return False
+
+
+def inspect(layout: Layout, bridge: str, runner: Runner, proc: Path = Path("/proc")) -> State:
     """Of a machine without an engine too: its service is neither up nor enabled. Raises DindError without systemd."""
-    properties = ("ActiveState", "UnitFileState", "NeedDaemonReload")
+    properties = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
     said = runner.run("systemctl", "show", f"--property={','.join(properties)}", UNIT).stdout
     unit = dict(line.split("=", 1) for line in said.splitlines())
     return State(
         files={str(path): path.read_text() for path in layout.files if path.exists()},
-        up=unit.get("ActiveState") == "active" and unit.get("NeedDaemonReload") != "yes",
+        up=unit.get("ActiveState") == "active"
+        and unit.get("NeedDaemonReload") != "yes"
+        and not is_replaced(unit.get("MainPID", "0"), proc),
         enabled=unit.get("UnitFileState") == "enabled",
+        has_bridge=(layout.devices / bridge).exists(),
     )
 
 
-def plan(desired: Mapping[str, str], layout: Layout, state: State) -> list[_plan.Step[State]]:
+def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
     """What makes the engine run with exactly the files of ``desired`` (path to text); without any, as it was before."""
     written: list[_plan.Step[State]] = [
         WriteFile(path, text) for path, text in desired.items() if state.files.get(path) != text
     ]
-    removed: list[_plan.Step[State]] = [RemoveFile(path) for path in state.files if path not in desired]
+    removed: list[_plan.Step[State]] = [
+        RemoveFile(path) for path in state.files if path not in desired and path != str(layout.note)
+    ]
     if not desired:
         was_enabled = not removed or before(state, layout)["enabled"]
         disable = [Disable()] if state.enabled and not was_enabled else []
         end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
-        return [*end, StopUnits(), *removed, Reload(), *disable] if removed else []
+        return [*end, StopUnits(bridge), *removed, Reload(), *disable] if removed else []
     steps = [*written, *removed]
     if steps or not state.up:
-        steps += [Reload(), Restart()]
+        steps += [Reload(), Restart(bridge)]
     return steps if state.enabled else [*steps, Enable()]
 
 
+def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge:
+    """Where the engine is given back, the network takes its address away from the bridge, and who gives it back need
+    not know where we had it keep its data."""
+    if params["state"] == "present":
+        return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
+    ours = json.loads(state.files.get(str(layout.config_file), "{}"))
+    return Bridge(params["bridge"], "", Path(ours.get("data-root", params["data_root"])))
+
+
 def _has_live_restore(state: State, layout: Layout) -> bool:
-    return state.up and all(str(path) in state.files for path in layout.files)
+    return state.up and all(str(path) in state.files for path in (layout.config_file, layout.drop_in))
 
 
-def before(state: State, layout: Layout) -> dict[str, bool]:
-    """How the service was before us: as the drop-in has noted it or, where there is none, as it is."""
-    found = re.search(
-        rf"^\[{NOTE}\]\nActive=(yes|no)\nEnabled=(yes|no)$", state.files.get(str(layout.drop_in), ""), re.MULTILINE
-    )
-    if found:
-        return {"active": found[1] == "yes", "enabled": found[2] == "yes"}
-    return {"active": state.up, "enabled": state.enabled}
+def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict[str, bool]:
+    """How the engine was before us: as it was noted or, where it was not, as it is."""
+    there = {
+        "active": state.up,
+        "enabled": state.enabled,
+        "bridge": state.has_bridge if had_bridge is None else had_bridge,
+    }
+    try:
+        noted = json.loads(state.files.get(str(layout.note), "{}"))
+    except ValueError:
+        noted = {}
+    return {name: bool(noted.get(name, value)) for name, value in there.items()}
 
 
-def drop_in(params: Mapping[str, Any], program: str, config_file: Path, note: Mapping[str, bool]) -> str:
+def drop_in(params: Mapping[str, Any], program: str, layout: Layout) -> str:
     """The text of the drop-in. ``-H fd://`` and containerd's socket are what every distribution's unit has."""
-    words = [program, "-H", "fd://", "--containerd=/run/containerd/containerd.sock", f"--config-file={config_file}"]
+    containerd = "--containerd=/run/containerd/containerd.sock"
+    words = [program, "-H", "fd://", containerd, f"--config-file={layout.config_file}"]
     command = " ".join([*map(systemd_word, [*words, *params["args"]]), "$DOCKER_OPTS"])
-    noted = "".join(f"{name.title()}={'yes' if value else 'no'}\n" for name, value in note.items())
-    # Where the uplink is not under the bridge, dockerd would give another bridge the uplink's address.
-    port = f"/sys/class/net/{params['bridge']}/brif/{params['uplink']}"
+    waiting = [params["bridge"], params["uplink"], params["bip"], str(AWAIT_SECONDS)] if params["uplink"] else []
+    await_bridge = " ".join(map(systemd_word, ["/bin/sh", str(layout.await_bridge), *waiting]))
     return (
         f"# Written by mesos.dind.\n"
-        f"[Unit]\nRequiresMountsFor={systemd_word(params['data_root'])}\n"
-        + (f"AssertPathExists={systemd_word(port)}\n" if params["uplink"] else "")
-        + f"\n[Service]\nEnvironment=DOCKER_OPTS=\nExecStart=\nExecStart={command}\n\n"
-        f"[{NOTE}]\n{noted}"
+        f"[Unit]\nRequiresMountsFor={systemd_word(params['data_root'])}\n\n"
+        # As every distribution's unit has it: the engine makes control groups of its own for its containers.
+        f"[Service]\nDelegate=yes\nEnvironment=DOCKER_OPTS=\n"
+        + (f"ExecStartPre={await_bridge}\n" if waiting else "")
+        + f"ExecStart=\nExecStart={command}\n"
     )
 
 
@@ -270,9 +360,12 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
     params = {**params, "args": args}
     config = _engine.daemon_config(params, user_config, {}, level)
+    note = before(state, layout, params["had_bridge"])
     return {
+        str(layout.note): json.dumps(note, sort_keys=True) + "\n",
         str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
-        str(layout.drop_in): drop_in(params, program or "/usr/sbin/dockerd", layout.config_file, before(state, layout)),
+        **({str(layout.await_bridge): AWAIT_BRIDGE} if params["uplink"] else {}),
+        str(layout.drop_in): drop_in(params, program or "/usr/sbin/dockerd", layout),
     }
 
 
@@ -286,13 +379,14 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
     is_expected = check and params["state"] == "present" and find_program() is None
 
     def look() -> State:
-        state = inspect(layout, runner)
+        state = inspect(layout, params["bridge"], runner)
         # Debian's package enables its service.
         return dataclasses.replace(state, enabled=True) if is_expected else state
 
     first = look()
     desired = desired_files(params, layout, first, check=check)
-    done = _plan.converge(look, lambda state: plan(desired, layout, state), runner, check=check)
+    bridge, then = bridge_of(params, layout, first), before(first, layout, params["had_bridge"])
+    done = _plan.converge(look, lambda state: plan(desired, bridge, layout, state), runner, check=check)
     running = desired and (done.before.up if check else True)
     about = _engine.version(layout.socket) if running else {}
     return _plan.Outcome(
@@ -303,7 +397,7 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
             "socket": str(layout.socket),
             "version": about.get("Version", ""),
             "api_version": about.get("ApiVersion", ""),
-            "was_active": before(first, layout)["active"],
+            **{f"{'had' if name == 'bridge' else 'was'}_{name}": was for name, was in then.items()},
         },
     )
 

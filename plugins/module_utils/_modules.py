@@ -63,6 +63,7 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "storage_driver": {"type": "str", "default": ""},
         "bridge": {"type": "str", "default": "docker0"},
         "uplink": {"type": "str", "default": ""},
+        "had_bridge": {"type": "bool"},
         "bip": {"type": "str", "default": ""},
         "fixed_cidr": {"type": "str", "default": ""},
         "default_gateway": {"type": "str", "default": ""},

@@ -17,7 +17,9 @@ author:
   - The mesos.dind Authors (@mesos-dind)
 options:
   state:
-    description: V(absent) stops the engine and takes away what was written. Only with O(supervisor=systemd).
+    description: V(absent) stops the engine and takes away what was written, but for
+      C(/var/lib/mesos-dind/engine-before.json), which says how it was before and is to be removed when it is so again.
+      Only with O(supervisor=systemd).
     type: str
     choices: [present, absent]
     default: present
@@ -40,9 +42,13 @@ options:
     default: docker0
   uplink:
     description: The port without which that bridge is not the machine's own. With O(supervisor=systemd), the engine
-      does not start while it is none. Empty asks for nothing.
+      does not start while it is none, or while the bridge has not the address O(bip). Empty asks for nothing.
     type: str
     default: ""
+  had_bridge:
+    description: Whether there was a bridge before anything was done to this machine. Looked up where it is not given.
+      Only with O(supervisor=systemd).
+    type: bool
   bip:
     description: Address and prefix length of the engine's bridge, as M(mesos.dind.bridged_net) returns it.
     type: str
@@ -155,6 +161,16 @@ was_active:
   returned: with O(supervisor=systemd)
   type: bool
   sample: true
+was_enabled:
+  description: Whether it was started with the machine before this module has first changed it.
+  returned: with O(supervisor=systemd)
+  type: bool
+  sample: true
+had_bridge:
+  description: Whether there was a bridge before this module has first changed anything, or O(had_bridge).
+  returned: with O(supervisor=systemd)
+  type: bool
+  sample: false
 api_version:
   description: The newest API version that the engine speaks. Empty in check mode where it does not run.
   returned: success

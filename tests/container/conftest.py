@@ -163,7 +163,7 @@ def machine_image() -> str:
     base, name = f"mesos-dind-base:{MACHINE_SUITE}", "mesos-dind-machine"
     engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={MACHINE_SUITE}", f"--name={base}"]
     subprocess.run(engine, check=True)
-    for stage in ("fresh", "with-tools", "with-engine"):
+    for stage in ("fresh", "with-tools", "with-engine", "with-newer-engine"):
         build = ["docker", "buildx", "build", "--load", f"--tag={name}:{stage}", f"--target={stage}"]
         folder = REPOSITORY / "tests/images/machine"
         subprocess.run([*build, f"--build-arg=BASE={base}", str(folder)], check=True)

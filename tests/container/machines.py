@@ -26,6 +26,10 @@ TRACES = {
     "mounts": "findmnt --noheadings --raw --output TARGET,SOURCE,FSTYPE | grep -v '^/run/docker/netns/'",
     "units": "find /etc/systemd /etc/mesos-dind -not -type d -printf '%p %l\\n' 2>/dev/null | sort",
     "engine": "find /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort",
+    # Not which tables and chains were ever looked at.
+    "rules": "iptables-save | grep -e '^-A' -e ' DROP ' | sed 's/ \\[[0-9:]*\\]$//'",
+    "forwarding": "sysctl net.ipv4.ip_forward",
+    "services": "systemctl is-active docker.service docker.socket containerd.service || true",
     "packages": "dpkg-query --show --showformat '${db:Status-Abbrev}${Package}\\n' | grep ^ii",
 }
 
@@ -50,10 +54,13 @@ class Played:
         return {host: counts["changed"] for host, counts in self.counts.items()}
 
     @property
-    def changed_roles(self) -> set[tuple[str, str]]:
-        """Each role that changed a host, with the host."""
-        tasks = re.findall(r"^TASK \[mesos\.dind\.(\w+) : .*\n((?:(?!TASK |PLAY ).*\n)*)", self.output, re.MULTILINE)
-        return {(host, role) for role, told in tasks for host in re.findall(r"^changed: \[(\w+)\]", told, re.MULTILINE)}
+    def changed_tasks(self) -> set[tuple[str, str]]:
+        """Each host with each task that changed it, in whatever role or play."""
+        tasks = re.findall(r"^TASK \[(.*)\] \**\n((?:(?!TASK |PLAY ).*\n)*)", self.output, re.MULTILINE)
+        return {(host, task) for task, told in tasks for host in re.findall(r"^changed: \[(\w+)\]", told, re.MULTILINE)}
+
+    def changed_tasks_of(self, *hosts: str) -> set[tuple[str, str]]:
+        return {(host, task) for host, task in self.changed_tasks if host in hosts}
 
     @property
     def refusals(self) -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ansible
 import docker
 import netaddr
 import pytest
@@ -53,7 +53,7 @@ def fleet(
 ) -> Fleet:
     """Three machines as an administrator finds them, and what docs/fleet.md has her write down."""
     network = netaddr.IPNetwork(machines_network.attrs["IPAM"]["Config"][0]["Subnet"])
-    package = agent_package(control.folder)
+    packages = make_packages(control.folder)
     agents = {}
     for host in HOSTS:
         tag = "fresh" if host == "a1" else "with-engine"
@@ -63,13 +63,21 @@ def fleet(
             network=machines_network.name,
             cgroupns="private",
             tmpfs={"/run": ""},
-            volumes={str(package): "/root/agent.deb"},
+            volumes={
+                str(packages): "/root/packages",
+                # To run Ansible there as well.
+                str(control.folder): "/root/control",
+                str(REPOSITORY): "/collections/ansible_collections/mesos/dind",
+                str(Path(ansible.__file__).parents[1]): "/root/python",
+            },
         )
     for host, agent in agents.items():
         control.admit(host, agent)
         control.write(f"host_vars/{host}/connection.yml", {"ansible_host": agent.address})
-        if host != "a1":
-            control.write(f"host_vars/{host}/engine.yml", {"engine_packages": []})
+    control.write("host_vars/a2/engine.yml", {"engine_packages": []})
+    # Takes the engine that is there as well, since what is to be installed is named.
+    urls = [deb(packages / f"{name}.deb") for name in ("needs-other", "other")]
+    control.write("host_vars/a3/engine.yml", {"engine_package_urls": urls})
     inventory, group_variables = documented_inventory()
     control.write("hosts.yml", inventory)
     control.write("group_vars/mesos_agents/fleet.yml", group_variables)
@@ -80,8 +88,7 @@ def fleet(
             "fleet_reserved": [f"{network[512]}/23"],
             "network_persist": "none",  # the uplink is the outer engine's: nothing here manages it
             "storage_size": "400M",
-            "agent_mesos_deb_url": "file:///root/agent.deb",
-            "agent_mesos_deb_sha256": hashlib.sha256(package.read_bytes()).hexdigest(),
+            **{f"agent_mesos_deb_{name}": text for name, text in deb(packages / "agent-1.deb").items()},
             # What the agent has written when it was drained is gone with its next start.
             "agent_service_settings": {"ExecStopPost": "/bin/cp /run/standin/drained /root/drained"},
         },
@@ -97,19 +104,34 @@ def documented_inventory() -> tuple[Any, Any]:
     return shown["inventory.yml"], shown["group_vars/mesos_agents.yml"]
 
 
-def agent_package(folder: Path) -> Path:
-    """A Debian package of the stand-in agent."""
-    tree = folder / "package"
-    (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "DEBIAN/control").write_text(
-        "Package: mesos-standin\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
-        "Description: a stand-in for a Mesos agent, for tests\n"
-    )
-    (tree / "usr/sbin").mkdir(parents=True)
-    shutil.copy(STANDIN, tree / "usr/sbin/mesos-agent")
-    package = folder / "agent.deb"
+def make_packages(folder: Path) -> Path:
+    """Debian packages: two versions of the stand-in agent, one that needs another, and one that needs the role's."""
+    made = folder / "packages"
+    made.mkdir()
+    agent = STANDIN.read_text()
+    build(made / "agent-1.deb", "mesos-standin", "1", {"usr/sbin/mesos-agent": agent})
+    build(made / "agent-2.deb", "mesos-standin", "2", {"usr/sbin/mesos-agent": agent + "# version 2\n"})
+    build(made / "other.deb", "mesos-standin-other", "1", {})
+    build(made / "needs-other.deb", "mesos-standin-needs-other", "1", {}, "Depends: mesos-standin-other\n")
+    build(made / "needs-iptables.deb", "needs-iptables", "1", {}, "Depends: iptables\n")
+    return made
+
+
+def build(package: Path, name: str, version: str, files: Mapping[str, str], further: str = "") -> None:
+    tree = package.with_suffix(".tree")
+    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
+    for path, text in {"DEBIAN/control": f"{control}{further}Description: for tests\n", **files}.items():
+        file = tree / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
     subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(tree), str(package)], check=True)
-    return package
+
+
+def deb(package: Path) -> dict[str, str]:
+    """Where the machines have it, and its checksum."""
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    return {"url": f"file:///root/packages/{package.name}", "sha256": digest}
 
 
 @dataclass(frozen=True)
@@ -149,7 +171,17 @@ def test_what_is_wrong_is_refused_before_anything_is_changed(rollout: Rollout) -
 
 def test_check_mode_predicts_the_first_run_and_changes_nothing(rollout: Rollout) -> None:
     assert rollout.predicted.status == 0, rollout.predicted.output
-    assert rollout.predicted.changed_roles == rollout.first.changed_roles
+    others = rollout.first.changed_tasks_of("a2", "a3") - rollout.predicted.changed_tasks_of("a2", "a3")
+    assert rollout.predicted.changed_tasks_of("a2", "a3") <= rollout.first.changed_tasks_of("a2", "a3")
+    # systemd knows no unit before it is written, and of what is fetched the folder is foretold.
+    unforeseen = ("storage : Enable it", "agent : Run it", "packages : Fetch packages")
+    assert {task for _host, task in others} == {f"mesos.dind.{task}" for task in unforeseen}
+    not_yet = [task for host, task in rollout.predicted.changed_tasks if "cannot be looked at yet" in task]
+    assert not_yet == ["mesos.dind.network : Say that the network cannot be looked at yet"]
+    assert ("a1", not_yet[0]) in rollout.predicted.changed_tasks
+    assert (
+        "what is done to the network can be said once there are iptables, python3-netaddr" in rollout.predicted.output
+    )
     assert rollout.after_check == rollout.before
 
 
@@ -203,8 +235,68 @@ def test_a_failed_machine_stops_the_roll_which_then_goes_on_drained_one_by_one(f
     assert resumed.changed["a2"] > 0
     assert resumed.changed["a3"] > 0
     assert labels(fleet) == dict.fromkeys(HOSTS, "generation=two")
-    turns = [turn(fleet, host) for host in HOSTS]
-    assert turns == sorted(turns)
+    moments = [moment for host in HOSTS for moment in turn(fleet, host)]
+    assert moments == sorted(moments)
+
+
+@pytest.mark.usefixtures("rollout")
+def test_a_machine_that_is_not_reached_stops_the_roll_before_anything_is_changed(fleet: Fleet) -> None:
+    before, pids = labels(fleet), fleet.agent_pids()
+    fleet.engine_label("unreached")
+    fleet.control.write("host_vars/a2/network.yml", {"ansible_host": str(fleet.network[300])})
+    stopped = fleet.plays("--extra-vars=mesos_dind_serial=2")
+    assert stopped.status != 0
+    assert stopped.counts["a2"]["unreachable"] == 1
+    assert "the roll ends here, since a2 could not be reached" in stopped.refusals["a1"]
+    assert stopped.counts["a1"]["changed"] == 0
+    assert "a3" not in stopped.counts
+    assert (labels(fleet), fleet.agent_pids()) == (before, pids)
+    fleet.control.write("host_vars/a2/network.yml", {})
+    fleet.engine_label("two")
+
+
+@pytest.mark.usefixtures("rollout")
+def test_another_version_of_a_package_is_installed_and_its_agent_drained_and_started_again(fleet: Fleet) -> None:
+    pids = fleet.agent_pids()
+    for version in ("2", "1"):
+        for host in HOSTS:
+            fleet.control.ask(host, "rm", "-f", "/root/drained")
+        package = deb(fleet.control.folder / f"packages/agent-{version}.deb")
+        fleet.control.write(
+            "group_vars/mesos_agents/mesos.yml", {f"agent_mesos_deb_{name}": text for name, text in package.items()}
+        )
+        predicted = fleet.plays("--check", "--limit=a1")
+        assert predicted.changed["a1"] > 0
+        upgraded = fleet.plays(AT_ONCE)
+        assert set(upgraded.changed) == set(HOSTS)
+        for host in HOSTS:
+            shown = ("dpkg-query", "--show", "--showformat=${Version}", "mesos-standin")
+            assert fleet.control.ask(host, *shown) == version
+            assert fleet.control.ask(host, "cat", "/root/drained") == "drained\n"
+        after = fleet.agent_pids()
+        assert all(after[host] != pids[host] for host in HOSTS)
+        # Before the package was touched, and not when the agent was started again.
+        assert {(host, "Drain and stop the agent") for host in HOSTS} <= {
+            (host, task.rpartition(" : ")[2]) for host, task in upgraded.changed_tasks
+        }
+        assert fleet.plays(AT_ONCE).changed == dict.fromkeys(HOSTS, 0)
+        pids = after
+
+
+@pytest.mark.usefixtures("rollout")
+def test_on_the_machine_itself_a_run_finds_the_same(fleet: Fleet) -> None:
+    """With Ansible there, over no connection."""
+    environment = {
+        "PYTHONPATH": "/root/python",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ANSIBLE_COLLECTIONS_PATH": "/collections",
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    play = f"python3 -m ansible playbook --inventory=hosts.yml --connection=local --limit=a2 {VM}"
+    assignments = [f"{name}={value}" for name, value in environment.items()]
+    told = fleet.agents["a2"].run("sh", "-c", f"cd /root/control && env {' '.join(assignments)} {play}")
+    assert Played(0, told).changed == {"a2": 0}
 
 
 def labels(fleet: Fleet) -> dict[str, str]:
@@ -230,10 +322,20 @@ def turn(fleet: Fleet, host: str) -> list[float]:
 
 
 def test_the_machines_are_given_back(fleet: Fleet, rollout: Rollout) -> None:
-    """Last in this file: there is nothing left of the fleet then."""
+    """Last in this file: there is nothing left of the fleet then.
+
+    But for what somebody else has come to need: iptables, with what it needs itself.
+    """
+    fleet.control.ask("a1", "dpkg", "--install", "/root/packages/needs-iptables.deb")
     given_back = fleet.control.play(ABSENT, AT_ONCE)
     assert given_back.status == 0, given_back.output
     after = fleet.control.traces()
+    kept = set(after["a1"]["packages"].split()) - set(rollout.before["a1"]["packages"].split())
+    assert {"needs-iptables", "iptables"} <= kept
+    assert all(name.startswith(("lib", "netbase")) for name in kept - {"needs-iptables", "iptables"})
+    assert "stay, since other packages need them" in given_back.output
+    after["a1"]["packages"] = rollout.before["a1"]["packages"]
+    after["a1"]["rules"] = rollout.before["a1"]["rules"]
     # Debian 12's dockerd makes itself a key.
     assert after["a1"]["engine"].split()[1:] == ["/etc/docker/key.json"]
     after["a1"]["engine"] = ""

@@ -733,6 +733,28 @@ def test_a_record_that_dockerd_holds_is_not_looked_at(tmp_path):
     assert engine.addresses(tmp_path, "docker0") == ("172.17.0.9/16",)
 
 
+def test_a_record_that_dockerd_holds_is_laid_to_rest_as_soon_as_it_lets_go_of_it(tmp_path):
+    path = store(tmp_path, "172.17.0.9/16")
+    before = path.read_bytes()
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with engine.disarming(tmp_path, "docker0", "172.17.0.2/16"):
+            with pytest.raises(DindError, match="is locked by a dockerd that runs"):
+                engine.disarm(tmp_path, "docker0", "172.17.0.2/16")
+            assert path.read_bytes() == before
+            fcntl.flock(held, fcntl.LOCK_UN)
+    assert path.read_bytes() == before.replace(b"false", b" true")
+
+
+def test_a_record_that_nobody_lets_go_of_is_said(tmp_path, monkeypatch):
+    path = store(tmp_path, "172.17.0.9/16")
+    monkeypatch.setattr(engine, "DISARM_SECONDS", 0.1)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DindError, match="stayed locked"), engine.disarming(tmp_path, "docker0", "172.17.0.2/16"):
+            pass
+
+
 def test_without_a_record_of_dockerds_there_is_nothing_to_do(tmp_path):
     assert engine.addresses(tmp_path, "docker0") == ()
     assert engine.addresses(tmp_path / "nowhere", "docker0") == ()

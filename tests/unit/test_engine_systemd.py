@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_systemd, _modules
-from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Layout, State
+from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Bridge, Layout, State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 LAYOUT = Layout()
 PATHS = [str(path) for path in LAYOUT.files]
+NOTE = str(LAYOUT.note)
+BRIDGE = Bridge("docker0", "10.0.0.2/16", Path("/nonexistent"))
 UNTOUCHED = State({}, up=True, enabled=True)
 
 
@@ -35,9 +39,16 @@ def drop_in(**given: Any) -> list[str]:
     return files(**given)[str(LAYOUT.drop_in)].splitlines()
 
 
+notes = st.builds(
+    json.dumps, st.fixed_dictionaries({}, optional=dict.fromkeys(("active", "enabled", "bridge"), st.booleans()))
+)
 states = st.builds(
     State,
-    files=st.dictionaries(st.sampled_from(PATHS), st.text(max_size=3)),
+    files=st.builds(
+        lambda others, note: {**others, **note},
+        st.dictionaries(st.sampled_from([path for path in PATHS if path != NOTE]), st.text(max_size=3)),
+        st.dictionaries(st.just(NOTE), notes),
+    ),
     up=st.booleans(),
     enabled=st.booleans(),
 )
@@ -46,45 +57,48 @@ states = st.builds(
 @given(states)
 def test_the_plan_reaches_its_goal(state: State) -> None:
     desired = files(state)
-    after = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
-    assert _engine_systemd.plan(desired, LAYOUT, after) == []
+    after = expected(state, _engine_systemd.plan(desired, BRIDGE, LAYOUT, state))
+    assert _engine_systemd.plan(desired, BRIDGE, LAYOUT, after) == []
     assert (after.files, after.up, after.enabled) == (desired, True, True)
 
 
 @given(states)
 def test_the_engine_is_given_back(state: State) -> None:
-    after = expected(state, _engine_systemd.plan({}, LAYOUT, state))
-    assert after.files == {}
-    assert _engine_systemd.plan({}, LAYOUT, after) == []
+    after = expected(state, _engine_systemd.plan({}, BRIDGE, LAYOUT, state))
+    assert set(after.files) <= {NOTE}
+    assert _engine_systemd.plan({}, BRIDGE, LAYOUT, after) == []
 
 
-@given(up=st.booleans(), enabled=st.booleans())
-def test_how_it_was_before_outlives_what_is_done_to_it(up: bool, enabled: bool) -> None:
-    state = State({}, up, enabled)
-    for changed in ({}, {"mtu": 1400}):
+@given(up=st.booleans(), enabled=st.booleans(), bridge=st.booleans())
+def test_how_it_was_before_outlives_what_is_done_to_it(up: bool, enabled: bool, bridge: bool) -> None:
+    state = State({}, up, enabled, has_bridge=True)
+    for changed in ({"had_bridge": bridge}, {"mtu": 1400}):
         desired = files(state, **changed)
-        state = expected(state, _engine_systemd.plan(desired, LAYOUT, state))
-        assert _engine_systemd.before(state, LAYOUT) == {"active": up, "enabled": enabled}
-    assert expected(state, _engine_systemd.plan({}, LAYOUT, state)).enabled == enabled
+        state = expected(state, _engine_systemd.plan(desired, BRIDGE, LAYOUT, state))
+        assert _engine_systemd.before(state, LAYOUT) == {"active": up, "enabled": enabled, "bridge": bridge}
+    given_back = expected(state, _engine_systemd.plan({}, BRIDGE, LAYOUT, state))
+    assert given_back.enabled == enabled
+    # For who gives the rest back, also when that is another run.
+    assert _engine_systemd.before(given_back, LAYOUT) == {"active": up, "enabled": enabled, "bridge": bridge}
 
 
 def test_an_engine_that_was_never_changed_is_left_alone() -> None:
-    assert _engine_systemd.plan({}, LAYOUT, State({}, up=True, enabled=False)) == []
+    assert _engine_systemd.plan({}, BRIDGE, LAYOUT, State({}, up=True, enabled=False)) == []
 
 
 def test_no_container_outlives_an_engine_that_is_given_back() -> None:
     running = State(files(), up=True, enabled=True)
-    assert [str(step) for step in _engine_systemd.plan({}, LAYOUT, running)][:2] == [
+    assert [str(step) for step in _engine_systemd.plan({}, BRIDGE, LAYOUT, running)][:2] == [
         "have docker.service end its containers with it",
         "stop docker.service",
     ]
     stopped = State(files(), up=False, enabled=True)
-    assert str(_engine_systemd.plan({}, LAYOUT, stopped)[0]) == "stop docker.service"
+    assert str(_engine_systemd.plan({}, BRIDGE, LAYOUT, stopped)[0]) == "stop docker.service"
 
 
 def test_only_a_change_restarts_it() -> None:
     running = State(files(), up=True, enabled=True)
-    assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), LAYOUT, running)] == [
+    assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), BRIDGE, LAYOUT, running)] == [
         "write /etc/mesos-dind/daemon.json",
         "reload systemd",
         "restart docker.service",
@@ -103,8 +117,48 @@ def test_the_machines_own_places_are_left_to_the_engine() -> None:
 
 def test_the_drop_in_waits_for_the_data_root_and_the_bridge() -> None:
     assert "RequiresMountsFor=/data" in drop_in(data_root="/data")
-    assert "AssertPathExists=/sys/class/net/docker0/brif/ens3" in drop_in(uplink="ens3")
-    assert not [line for line in drop_in() if line.startswith("Assert")]
+    bridged = {"uplink": "ens3", "bip": "10.0.2.15/24"}
+    assert "ExecStartPre=/bin/sh /etc/mesos-dind/await-bridge docker0 ens3 10.0.2.15/24 30" in drop_in(**bridged)
+    assert str(LAYOUT.await_bridge) in files(**bridged)
+    assert not [line for line in drop_in() if line.startswith("ExecStartPre")]
+    assert str(LAYOUT.await_bridge) not in files()
+
+
+def test_control_groups_are_delegated_whatever_the_unit_says() -> None:
+    assert "Delegate=yes" in drop_in()
+
+
+def awaiting(devices: Path, addresses: str) -> subprocess.CompletedProcess[str]:
+    """What is run before dockerd, on a machine whose devices and whose answer of `ip` are given."""
+    script = _engine_systemd.AWAIT_BRIDGE.replace("/sys/class/net", str(devices))
+    script = f"ip() {{ printf '{addresses}'; }}\n{script}"
+    command = ["sh", "-c", script, "await-bridge", "docker0", "ens3", "10.0.2.15/24", "0"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_dockerd_is_not_started_while_the_bridge_is_not_what_it_was_told(tmp_path: Path) -> None:
+    other = "4: docker0    inet 10.0.2.99/24 scope global docker0\\n"
+    own = "4: docker0    inet 10.0.2.15/24 scope global docker0\\n"
+    cure = ", and dockerd would take this machine off its network; run the playbook mesos.dind.vm again\n"
+    assert awaiting(tmp_path, own).stderr == "ens3 is no port of docker0" + cure
+    (tmp_path / "docker0/brif/ens3").mkdir(parents=True)
+    refused = awaiting(tmp_path, other)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"docker0 has the address 10.0.2.99/24 and not 10.0.2.15/24{cure}",
+    )
+    assert "the address none and not" in awaiting(tmp_path, "").stderr
+    for addresses in (own, other + own):
+        assert awaiting(tmp_path, addresses).returncode == 0
+
+
+def test_an_engine_whose_program_was_replaced_does_not_run_as_it_is_to(tmp_path: Path) -> None:
+    said = {"systemctl": "ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=7\n"}
+    (tmp_path / "7").mkdir()
+    for target, is_up in (("/usr/sbin/dockerd", True), ("/usr/sbin/dockerd (deleted)", False)):
+        (tmp_path / "7/exe").unlink(missing_ok=True)
+        (tmp_path / "7/exe").symlink_to(target)
+        assert _engine_systemd.inspect(LAYOUT, "docker0", Failing(said), tmp_path).up is is_up
 
 
 @pytest.mark.parametrize(
@@ -155,7 +209,7 @@ class Failing(Runner):
 def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
     runner = Failing({"journalctl": "starting up\nunable to configure the Docker daemon\n"})
     with pytest.raises(DindError, match=r"did not start; its last log lines: starting up \| unable to configure"):
-        _engine_systemd.Restart().do(runner)
+        _engine_systemd.Restart(BRIDGE).do(runner)
     assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
 
 
@@ -175,11 +229,12 @@ def test_an_engine_that_is_to_be_installed_is_predicted_as_its_package_leaves_it
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda *_given, **_options: None)
     said = {"systemctl": "LoadState=not-found\nActiveState=inactive\nUnitFileState=\nNeedDaemonReload=no\n"}
-    outcome = _engine_systemd.core(params(), Failing(said), True)
+    outcome = _engine_systemd.core(params(had_bridge=True), Failing(said), True)
     assert outcome.actions == [
+        "write /var/lib/mesos-dind/engine-before.json",
         "write /etc/mesos-dind/daemon.json",
         "write /etc/systemd/system/docker.service.d/mesos-dind.conf",
         "reload systemd",
         "restart docker.service",
     ]
-    assert "Active=no\nEnabled=yes\n" in outcome.after["files"][str(LAYOUT.drop_in)]
+    assert json.loads(outcome.after["files"][NOTE]) == {"active": False, "enabled": True, "bridge": True}

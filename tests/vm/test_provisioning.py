@@ -13,6 +13,7 @@ import machine as machines
 import pytest
 import system_disk
 from limits import TASK_IMAGE
+from machines import Played
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN_LIMIT = 1500  # seconds, for what is hung
@@ -25,6 +26,8 @@ TRACES = {
     "mounts": "findmnt --noheadings --raw --real --output TARGET,SOURCE,FSTYPE",
     "loop devices": "losetup --list --noheadings",
     "units": "find /etc/systemd /etc/mesos-dind -type f -o -type l 2>/dev/null | sort",
+    "forwarding": "sysctl net.ipv4.ip_forward",
+    "services": "systemctl is-active docker.service docker.socket containerd.service || true",
     "packages": "dpkg-query --show --showformat '${db:Status-Abbrev}${Package}\\n' | grep ^ii",
 }  # fmt: skip
 
@@ -74,11 +77,14 @@ def before(bare: machines.Machine, molecule: Callable[..., str], say: Callable[[
 def provisioned(
     bare: machines.Machine, before: dict[str, str], molecule: Callable[..., str], say: Callable[[str], None]
 ) -> dict[str, str]:
-    """The machine after Molecule's steps: converge, idempotence, reboot, idempotence, the scenario's own tests."""
+    """The machine after Molecule's steps: check, converge, idempotence, reboot, idempotence, the scenario's tests."""
     boot = bare.run("cat", "/proc/sys/kernel/random/boot_id")
+    foretold = molecule("check")
+    say("checked")
+    assert traces(bare) == before
     told = molecule("test", "--destroy=never")
     say("converged, rebooted, verified")
-    return {**before, "told": told, "former boot": boot}
+    return {**before, "foretold": foretold, "told": told, "former boot": boot}
 
 
 def traces(machine: machines.Machine) -> dict[str, str]:
@@ -91,6 +97,15 @@ def test_one_run_converges_and_all_is_there_again_after_a_reboot(
     """And a second run changes nothing, nor does one after the reboot."""
     assert provisioned["told"].count("changed=0 ") == 2
     assert bare.run("cat", "/proc/sys/kernel/random/boot_id") != provisioned["former boot"]
+
+
+def test_check_mode_has_foretold_the_first_run(provisioned: dict[str, str]) -> None:
+    foretold, done = (Played(0, provisioned[name].partition("PLAY RECAP")[0]) for name in ("foretold", "told"))
+    assert foretold.changed_tasks
+    assert foretold.changed_tasks <= done.changed_tasks
+    # systemd knows no unit before it is written.
+    unknown = {"mesos.dind.storage : Enable it", "mesos.dind.agent : Run it"}
+    assert {task for _host, task in done.changed_tasks - foretold.changed_tasks} == unknown
 
 
 @pytest.mark.usefixtures("provisioned")

@@ -59,6 +59,10 @@ def test_the_agent_has_its_arguments_and_its_environment(host: Any) -> None:
     assert host.file("/etc/mesos-dind/agent.env").mode == 0o600
 
 
+def test_the_engine_has_its_control_groups_delegated(host: Any) -> None:
+    assert host.check_output("systemctl show --value --property Delegate docker.service") == "yes"
+
+
 def test_the_agents_service_has_its_settings(host: Any) -> None:
     names = ("CPUQuotaPerSecUSec", "MemoryMax", "Restart", "Delegate")
     shown = host.check_output(f"systemctl show --property {','.join(names)} mesos-dind-agent")

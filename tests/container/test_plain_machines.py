@@ -1,0 +1,177 @@
+"""The plainest machines: one whose engine runs already and on whose file system overlay works, and one without any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import netaddr
+import pytest
+from agents import Agent, Start
+from docker.models.networks import Network
+from machines import Control, Played
+
+VM, ABSENT = "mesos.dind.vm", "mesos.dind.vm_absent"
+# An administrator's own, for the file system that is there.
+OWN_MOUNT = "/etc/systemd/system/var-lib-docker.mount"
+OWN_MOUNT_UNIT = "[Mount]\nWhat=/dev/vdb\nWhere=/var/lib/docker\n[Install]\nWantedBy=multi-user.target\n"
+
+# The image is built by whichever test comes first.
+pytestmark = pytest.mark.timeout(1500)
+
+
+class Machine:
+    def __init__(self, name: str, agent: Agent, control: Control, network: netaddr.IPNetwork) -> None:
+        self.name, self.agent, self.control, self.network = name, agent, control, network
+
+    def has(self, **variables: Any) -> None:
+        """What the inventory says of it, beside what all need."""
+        self.control.write(f"host_vars/{self.name}/test.yml", variables)
+
+    def provision(self, *flags: str) -> Played:
+        return self.control.play(VM, f"--limit={self.name}", *flags)
+
+    def give_back(self, *flags: str) -> Played:
+        return self.control.play(ABSENT, f"--limit={self.name}", *flags)
+
+    def ask(self, *argv: str) -> str:
+        """By a way that does not need its network."""
+        return self.agent.run(*argv)
+
+    @property
+    def traces(self) -> dict[str, str]:
+        return self.control.traces()[self.name]
+
+    @property
+    def default_routes(self) -> list[tuple[str, str]]:
+        routes = json.loads(self.ask("ip", "-json", "route", "show", "default"))
+        return [(route["dev"], route["gateway"]) for route in routes]
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Of devices that have any."""
+        links = json.loads(self.ask("ip", "-json", "-4", "address", "show"))
+        found = {
+            link["ifname"]: [f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"]] for link in links
+        }
+        return {name: addresses for name, addresses in found.items() if name != "lo"}
+
+
+@pytest.fixture(scope="module")
+def make_machine(
+    control: Control,
+    machine_image: str,
+    machines_network: Network,
+    start_for_all: Start,
+    engine: docker.DockerClient,
+    label: str,
+) -> Callable[[str, str], Machine]:
+    key, _, value = label.partition("=")
+    network = netaddr.IPNetwork(machines_network.attrs["IPAM"]["Config"][0]["Subnet"])
+
+    def make(name: str, stage: str) -> Machine:
+        volume = engine.volumes.create(labels={key: value})
+        agent = start_for_all(
+            image=f"{machine_image}:{stage}",
+            network=machines_network.name,
+            cgroupns="private",
+            tmpfs={"/run": ""},
+            volumes={str(volume.name): "/var/lib/docker"},
+        )
+        control.admit(name, agent)
+        hosts = {host: {"ansible_host": address} for host, address in control.addresses.items()}
+        control.write("hosts.yml", {"mesos_agents": {"hosts": hosts}})
+        control.write("group_vars/mesos_agents/here.yml", {"network_persist": "none"})
+        return Machine(name, agent, control, network)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def running(make_machine: Callable[[str, str], Machine]) -> Machine:
+    """Its engine runs."""
+    machine = make_machine("running", "with-newer-engine")
+    machine.ask("sh", "-c", f"printf '{OWN_MOUNT_UNIT}' >{OWN_MOUNT}")
+    machine.ask("systemctl", "daemon-reload")
+    machine.ask("systemctl", "start", "docker.service")  # waits until it is ready
+    return machine
+
+
+def test_the_uplink_goes_under_the_bridge_of_an_engine_that_runs_and_comes_back(running: Machine) -> None:
+    before = running.traces
+    assert before["services"].split() == ["active"] * 3
+    (own,) = running.addresses["eth0"]
+    (gateway,) = [gateway for _device, gateway in running.default_routes]
+    assert running.addresses == {"eth0": [own], "docker0": ["172.17.0.1/16"]}
+
+    running.has(storage_strategy="auto", engine_packages=[])
+    assert running.provision().changed["running"] > 0
+    assert running.provision().changed == {"running": 0}
+    assert running.agent.inner("info", "--format={{.Driver}}") == "overlay2"
+    assert running.ask("systemctl", "show", "--value", "--property=Delegate", "docker.service") == "yes\n"
+
+    running.has(storage_strategy="auto", engine_packages=[], network_offset="0.0.1.0")
+    moved = running.provision()
+    assert running.default_routes == [("docker0", gateway)], moved.output
+    assert running.addresses == {"docker0": [own]}
+    assert moved.changed["running"] > 0
+    assert running.provision().changed == {"running": 0}
+
+    given_back = running.give_back()
+    assert running.default_routes == [("eth0", gateway)], given_back.output
+    assert given_back.status == 0, given_back.output
+    assert running.traces == before
+    assert running.ask("cat", OWN_MOUNT) == OWN_MOUNT_UNIT
+    assert running.ask("findmnt", "--noheadings", "/var/lib/docker")
+    assert running.give_back().changed == {"running": 0}
+
+
+def test_an_engine_does_not_start_while_the_bridge_has_another_address_than_it_was_told(running: Machine) -> None:
+    """As after a reboot with another lease."""
+    before = running.traces
+    running.has(engine_packages=[], network_offset="0.0.1.0")
+    assert running.provision().changed["running"] > 0
+    addresses, routes = running.addresses, running.default_routes
+    (own,) = addresses["docker0"]
+    former = f"{running.network[77]}/{running.network.prefixlen}"
+    files = ("/etc/mesos-dind/daemon.json", "/etc/systemd/system/docker.service.d/mesos-dind.conf")
+    running.ask("sed", "-i", f"s|{own}|{former}|", *files)
+    running.ask("systemctl", "daemon-reload")
+    assert running.agent.exec("systemctl", "restart", "docker.service").exit_code == 1
+    assert (running.addresses, running.default_routes) == (addresses, routes)
+    said = running.ask("journalctl", "--unit=docker.service", "--output=cat")
+    assert (
+        f"docker0 has the address {own} and not {former}, and dockerd would take this machine off its network" in said
+    )
+    assert "run the playbook mesos.dind.vm again" in said
+
+    assert running.provision().changed["running"] > 0
+    assert (running.addresses, running.default_routes) == (addresses, routes)
+    assert running.ask("systemctl", "is-active", "docker.service") == "active\n"
+    assert running.provision().changed == {"running": 0}
+
+    # Interrupted after the engine's turn, it runs again all the same.
+    interrupted = running.give_back("--extra-vars=network_uplink=nowhere")
+    assert "there is no network device 'nowhere'" in interrupted.refusals["running"]
+    assert running.give_back().status == 0
+    assert running.traces == before
+
+
+def test_a_machine_that_had_no_engine_has_nothing_of_one_afterwards(
+    make_machine: Callable[[str, str], Machine],
+) -> None:
+    """Without an offset, where the bridge is the engine's own and not the role network's."""
+    bare = make_machine("bare", "fresh")
+    before = bare.traces
+    assert "docker0" not in before["addresses"]
+    assert bare.provision().changed["bare"] > 0
+    assert bare.addresses["docker0"] == ["172.17.0.1/16"]
+    assert bare.provision().changed == {"bare": 0}
+    assert bare.give_back().status == 0
+    after = bare.traces
+    # Debian 12's dockerd makes itself a key.
+    assert after["engine"].split()[1:] == ["/etc/docker/key.json"]
+    assert {**after, "engine": ""} == before
+    assert bare.give_back().changed == {"bare": 0}
