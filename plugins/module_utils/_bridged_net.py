@@ -25,10 +25,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _link
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
-    BRIDGE,
     BRIDGE_NF,
-    DEFAULT,
-    PROXY_ARP,
     SYSCTLS,
     Desired,
     Roots,
@@ -44,6 +41,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan impor
     plan,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    BRIDGE,
+    DEFAULT,
+    PROXY_ARP,
     Record,
     State,
     Survey,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    BRIDGE,
+    DEFAULT,
+    PROXY_ARP,
     Announce,
     AskGateway,
     Forget,
@@ -29,6 +33,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     ShapeBridge,
     State,
     leaving,
+    missing_routes,
     move_lines,
     on,
     restore_lines,
@@ -43,7 +48,6 @@ from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeErr
 if TYPE_CHECKING:
     from netaddr import IPNetwork
 
-BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
 IP_FORWARD = "net/ipv4/ip_forward"
 BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
 PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
@@ -435,9 +439,30 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
                 f"the route to {route.dst} has what cannot be moved: {', '.join(route.foreign)}",
                 cure="remove the route, or name another uplink",
             )
+    _refuse_unreachable_gateways(state, record)
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
         raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
+
+
+def _refuse_unreachable_gateways(state: State, record: Record) -> None:
+    """A route stays when what made its gateway a neighbour goes, but cannot be made again (fib_check_nh)."""
+    for route in missing_routes(record, state.network, record.bridge):
+        if not _has_neighbouring_gateway(route, record):
+            raise DindError(
+                f"the route to {route.dst} could not be made again: no address of {record.uplink} and no route of its "
+                f"own leads to the gateway {route.gateway} any more",
+                cure="remove the route, or give it `onlink`",
+            )
+
+
+def _has_neighbouring_gateway(route: Route, record: Record) -> bool:
+    if not route.gateway or "onlink" in route.options:
+        return True
+    gateway = ip_address(route.gateway.rpartition(" ")[2])
+    prefixes = [address.prefix for address in record.addresses if not address.noprefixroute]
+    prefixes += [other.prefix for other in record.routes if other.leads_to_neighbours]
+    return (gateway.version == 6 and gateway.is_link_local) or any(gateway in prefix for prefix in prefixes)
 
 
 def _refuse_what_cannot_last(desired: Desired, state: State) -> None:

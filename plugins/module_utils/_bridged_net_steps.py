@@ -21,6 +21,8 @@ from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._resolver import Resolver
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
+BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -124,7 +126,9 @@ def with_link(network: Network, link: Link) -> Network:
 
 def on(network: Network, device: str) -> tuple[Route, ...]:
     """The routes through ``device`` that the kernel did not make by itself."""
-    return tuple(route for route in network.routes if route.device == device and not route.is_kernels)
+    link = network.link(device)
+    addresses = link.addresses if link else ()
+    return tuple(route for route in network.routes if route.device == device and not route.is_kernels(addresses))
 
 
 def missing_routes(record: Record, network: Network, device: str) -> list[Route]:
@@ -247,9 +251,10 @@ class Remember(Step[State]):
         self._write(self.record)
 
     def undo(self, runner: Runner) -> None:
+        """What could not be given back stays remembered: the next run, or `absent`, gives it back."""
         if self.otherwise:
             self._write(self.otherwise)
-        else:
+        elif self.record.mode != BRIDGE or not restore_lines(self.record, _links.read(runner)):
             self.path.unlink(missing_ok=True)
 
     def _write(self, record: Record) -> None:
@@ -312,7 +317,7 @@ class _Reversible(Step[State]):
 
     def undo(self, runner: Runner) -> None:
         if self.reversible:
-            _links.change(runner, restore_lines(self.record, _links.read(runner)))
+            _links.change(runner, restore_lines(self.record, _links.read(runner)), all_the_same=True)
 
 
 @dataclass(frozen=True)
@@ -374,7 +379,7 @@ class Restore(Step[State]):
         return replace(state, network=replace(network, routes=(*kept, *routes), neighbours=(*static, *entries)))
 
     def do(self, runner: Runner) -> None:
-        _links.change(runner, self.lines)
+        _links.change(runner, self.lines, all_the_same=True)
 
 
 # dockerd keeps what it finds in this chain and asks it first.

@@ -25,8 +25,9 @@ import pytest
 from network_fixtures import Namespace, bridge, namespace, veth
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move, Remember, _Reversible
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -344,6 +345,83 @@ def test_all_that_the_uplink_has_moves_and_returns_exactly(bench):
     assert agent.snapshot() == before
     assert not agent.record.exists()
     assert agent.converge(state="absent").actions == []
+
+
+def furnish_as_networkmanager(agent: Agent, gateway: str = GATEWAY) -> None:
+    """Its addresses bring no route with them; those it makes itself, and calls them the kernel's."""
+    agent.namespace.ip(
+        "address add 172.17.0.2/16 dev eth0 broadcast + noprefixroute",
+        "address add fd00:17::2/64 dev eth0 nodad noprefixroute",
+        "route add 172.17.0.0/16 dev eth0 proto kernel scope link src 172.17.0.2 metric 100",
+        f"route add default via {gateway} proto dhcp src 172.17.0.2 metric 100",
+        "route add fd00:17::/64 dev eth0 proto kernel metric 100",
+        "route add default via fd00:17::1 proto ra metric 100",
+    )
+
+
+def test_addresses_as_networkmanager_gives_them_move_and_return_exactly(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent(routes=())
+    furnish_as_networkmanager(agent)
+    before = agent.snapshot()
+    agent.converge(offset="0.0.1.0")
+    after = agent.snapshot()
+    moved = json.loads(json.dumps(before).replace('"eth0"', '"docker0"'))
+    for kind in ("routes4", "routes6"):
+        assert after[kind] == _settled(moved[kind])
+    assert connects(bench.host, agent.namespace, "172.17.0.2") == GATEWAY
+    assert agent.converge(offset="0.0.1.0").actions == []
+    agent.converge(state="absent")
+    assert agent.snapshot() == before
+
+
+def test_a_silent_gateway_undoes_everything_as_networkmanager_gave_it(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent(routes=())
+    furnish_as_networkmanager(agent, "172.17.0.66")
+    before = agent.snapshot()
+    with pytest.raises(DindError, match=r"172\.17\.0\.66 did not answer within 0\.3 s, so all was undone; [^(]*$"):
+        agent.converge(offset="0.0.1.0", verify_timeout=0.3)
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+
+
+def test_a_route_whose_gateway_is_no_neighbour_any_more_is_refused(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip(
+        "address add 10.9.0.2/24 dev eth0",
+        "route add 203.0.113.0/24 via 10.9.0.1",
+        "address del 10.9.0.2/24 dev eth0",
+    )
+    before = agent.snapshot()
+    assert agent.namespace.show("route", "show", "203.0.113.0/24")
+    with pytest.raises(DindError, match=r"203\.0\.113\.0/24 could not be made again.* gateway 10\.9\.0\.1"):
+        agent.converge(offset="0.0.1.0")
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+
+
+def test_a_line_that_fails_keeps_none_of_the_others_from_being_undone_and_the_record_stays(bench):
+    """Here it is a route that was there when it was remembered, and cannot be made again."""
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    steps = agent.steps(offset="0.0.1.0")
+    lost = Route(4, "203.0.113.0/24", "eth0", "10.9.0.1")
+    for index, step in enumerate(steps):
+        if isinstance(step, Remember | _Reversible):
+            routes = (lost, *step.record.routes)
+            steps[index] = dataclasses.replace(step, record=dataclasses.replace(step.record, routes=routes))
+    move = next(index for index, step in enumerate(steps) if isinstance(step, Move))
+    lines = (*steps[move].lines, f"route append {lost.words('docker0', lasting=True)}")
+    steps[move] = dataclasses.replace(steps[move], lines=lines)
+    with pytest.raises(DindError, match=r"could not be undone: `ip route append 203\.0\.113\.0/24 .* dev eth0` failed"):
+        agent.namespace.call(_plan_apply, steps)
+    assert agent.snapshot() == before
+    assert agent.record.exists()
+    agent.namespace.ip("route add 10.9.0.1 dev eth0 scope link")
+    agent.converge(state="absent")
+    assert agent.namespace.show("route", "show", "203.0.113.0/24")[0]["gateway"] == "10.9.0.1"
+    assert not agent.record.exists()
 
 
 def test_ipv6_both_ways(bench):

@@ -87,7 +87,7 @@ routes = st.builds(
     family=st.just(4),
     dst=st.sampled_from(["default", "10.9.0.0/16", "10.8.0.0/16"]),
     device=st.sampled_from(["eth0", "eth1", "docker0"]),
-    gateway=st.sampled_from(["", "10.0.0.254"]),
+    gateway=st.sampled_from(["", "172.17.0.254"]),
     metric=st.integers(0, 3),
     options=st.sampled_from([(), ("proto", "static"), ("table", "7")]),
 )
@@ -617,6 +617,62 @@ def test_what_a_route_has_that_cannot_be_made_again_is_named(extra):
     assert len(route.foreign) == 1
     with pytest.raises(DindError, match=f"cannot be moved: {route.foreign[0]}"):
         plan(BRIDGED, fresh(routes=(DEFAULT_ROUTE, route)), ROOTS)
+
+
+@pytest.mark.parametrize(
+    ("route", "is_kernels"),
+    [
+        (CONNECTED, True),
+        (replace(CONNECTED, metric=100), False),
+        (replace(CONNECTED, options=("proto", "kernel", "scope", "link", "src", "172.17.0.3")), False),
+        (replace(CONNECTED, options=("proto", "static", "scope", "link", "src", "172.17.0.2")), False),
+        (Route(4, "10.5.5.2", "eth0", options=("proto", "kernel", "scope", "link", "src", "10.5.5.1")), True),
+        (Route(6, "fd00::/64", "eth0", metric=256, options=("proto", "kernel")), True),
+        (Route(6, "fd00::/64", "eth0", metric=100, options=("proto", "kernel")), False),
+        (Route(6, "fd00:1::/64", "eth0", metric=256, options=("proto", "kernel")), False),
+        (Route(6, "fd00:2::/64", "eth0", metric=7, options=("proto", "kernel")), True),
+    ],
+)
+def test_a_route_is_the_kernels_own_where_an_address_brings_it(route, is_kernels):
+    addresses = (
+        OWN,
+        Address(4, "10.5.5.1", 32, peer="10.5.5.2"),
+        Address(6, "fd00::2", 64),
+        Address(6, "fd00:1::2", 64, noprefixroute=True),
+        Address(6, "fd00:2::2", 64, metric=7),
+    )
+    assert route.is_kernels(addresses) == is_kernels
+
+
+STALE = Route(4, "10.1.0.0/16", "eth0", "10.9.0.1")
+
+
+@pytest.mark.parametrize(
+    ("route", "others", "is_refused"),
+    [
+        (Route(4, "10.1.0.0/16", "eth0", "172.17.0.9"), (), False),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"), (), True),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1", options=("onlink",)), (), False),
+        (
+            Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"),
+            (Route(4, "10.9.0.1", "eth0", options=("scope", "link")),),
+            False,
+        ),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"), (Route(4, "10.9.0.1", "eth0"),), True),
+        (Route(4, "10.1.0.0/16", "eth0", "10.8.0.1"), (), True),
+        (Route(4, "10.1.0.0/16", "eth0", "inet6 fe80::1"), (), False),
+        (Route(6, "fd00:1::/64", "eth0", "fd00::9"), (), True),
+        (Route(6, "fd00:1::/64", "eth0", "fd00::9"), (Route(6, "fd00::/64", "eth0"),), False),
+    ],
+)
+def test_a_gateway_that_is_no_neighbour_any_more_is_refused(route, others, is_refused):
+    eth0 = replace(ETH0, addresses=(OWN, Address(4, "10.8.0.2", 16, noprefixroute=True)))
+    state = fresh(eth0, routes=(DEFAULT_ROUTE, CONNECTED, *others, route))
+    if is_refused:
+        with pytest.raises(DindError, match=f"the route to {route.dst} .* leads to the gateway {route.gateway}"):
+            plan(BRIDGED, state, ROOTS)
+    else:
+        assert plan(BRIDGED, arranged(state), ROOTS) == []
 
 
 def test_a_multipath_route_counts_for_each_of_its_devices():
