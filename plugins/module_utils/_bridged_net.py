@@ -289,7 +289,7 @@ def _described(state: State) -> dict[str, Any]:
         "sysctls": dict(state.sysctls),
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
-        "rules": [str(rule) for rule in state.rules],
+        "rules": [str(rule) for rule in sorted(state.rules, key=lambda rule: rule.table)],
         "files": {path: text.splitlines() for path, text in state.persistence.files.items()},
     }
 

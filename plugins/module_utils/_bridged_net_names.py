@@ -52,7 +52,8 @@ def plan(wanted: Sequence[Rule], state: State, proc: Path) -> list[Step[State]]:
 
     The guard is there exactly where it was this plan that opened ROUTE_LOCALNET, and so remembers it.
     """
-    nat, raw = state.rules_of("nat"), state.rules_of("raw")
+    nat = state.rules_of("nat")
+    raw = tuple(rule for rule in state.rules_of("raw") if rule not in state.letting_in)
     is_open = state.sysctls.get(ROUTE_LOCALNET) == "1"
     redirect = [] if set(wanted) == set(nat) else [SetRules("nat", nat, tuple(wanted))]
     if wanted:
@@ -75,12 +76,13 @@ class SetRules(Step[State]):
         return f"{'pass' if self.rules else 'no longer pass'} inner containers' questions on to {_resolver.ADDRESS}"
 
     def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule.table != self.table)
+        others = tuple(rule for rule in state.rules if rule not in self.before)
         return replace(state, rules=(*others, *self.rules))
 
     def do(self, runner: Runner) -> None:
         _iptables.change(runner, self.table, self.before, self.rules)
 
     def undo(self, runner: Runner) -> None:
-        there = [rule for rule in _iptables.read(runner) if rule.table == self.table]
+        known = {*self.before, *self.rules}
+        there = [rule for rule in _iptables.read(runner) if rule in known]
         _iptables.change(runner, self.table, there, self.before)

@@ -24,7 +24,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Announce,
     AskGateway,
     Forget,
-    Forward,
+    LetIn,
     Move,
     Record,
     Remember,
@@ -37,6 +37,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     move_lines,
     on,
     restore_lines,
+    rules_that_let_in,
     shape_lines,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
@@ -278,11 +279,11 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     steps = names.plan(_redirection(desired, state), state, roots.proc) + _plan_engine(desired, state)
     if mode == DEFAULT:
         return steps + _plan_absent(desired, state, roots)
-    carve(desired, state)
+    found = carve(desired, state)
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return steps + _plan_proxy(state, record, roots)
+        return steps + _plan_proxy(state, record, str(found), roots)
     return steps + _plan_bridge(desired, state, record, roots)
 
 
@@ -323,8 +324,8 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
     if lines:
         steps += [Remember(roots.record, unsettled, otherwise=record)] if record.verified else []
         steps.append(Restore(unsettled, lines))
-    if state.forwards:
-        steps.append(Forward(record.uplink, record.bridge, wanted=False))
+    if state.letting_in:
+        steps.append(LetIn(record.uplink, record.bridge, state.letting_in, ()))
     steps += _sysctls(state, record.sysctls, roots)
     return [*steps, Forget(roots.record)]
 
@@ -355,7 +356,7 @@ def _remembering_files(state: State, roots: Roots) -> Record:
     return replace(originals(state), sysctls=was_off)
 
 
-def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _plan_proxy(state: State, record: Record, found: str, roots: Roots) -> list[Step[State]]:
     wanted = {
         IP_FORWARD: "1",
         PROXY_ARP_OF.format(state.uplink): "1",
@@ -363,8 +364,9 @@ def _plan_proxy(state: State, record: Record, roots: Roots) -> list[Step[State]]
     }
     goal = replace(_remembering(state, record, wanted), verified=True)
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
-    forward = [] if state.forwards else [Forward(record.uplink, record.bridge, wanted=True)]
-    return [*remember, *_sysctls(state, wanted, roots), *forward]
+    rules, there = rules_that_let_in(record.uplink, record.bridge, found), state.letting_in
+    let_in = [] if set(rules) == set(there) else [LetIn(record.uplink, record.bridge, there, rules)]
+    return [*remember, *_sysctls(state, wanted, roots), *let_in]
 
 
 def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:

@@ -113,9 +113,9 @@ class State:
         return tuple(rule for rule in self.rules if rule.table == table)
 
     @property
-    def forwards(self) -> bool:
-        """Whether what comes from the uplink is let through to the bridge, whatever the engine does."""
-        return forward_rule(self.uplink, self.bridge) in self.rules
+    def letting_in(self) -> tuple[Rule, ...]:
+        """Those that let through to the bridge what comes from the uplink, whatever the engine does."""
+        return tuple(rule for rule in self.rules if "ACCEPT" in rule.words)
 
 
 def with_link(network: Network, link: Link) -> Network:
@@ -386,39 +386,49 @@ class Restore(Step[State]):
 USER_CHAIN = "DOCKER-USER"
 
 
-def forward_rule(uplink: str, bridge: str) -> Rule:
-    return Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *_iptables.COMMENT, "-j", "ACCEPT"))
+def rules_that_let_in(uplink: str, bridge: str, containers: str) -> tuple[Rule, ...]:
+    """To ``containers``, a range. Since Docker 28 the engine also drops, for each of them and before it is routed, what
+    comes from another device than its bridge (moby, iptabler: filterDirectAccess). It appends those rules."""
+    outside = ("!", "-s", "127.0.0.0/8", "-d", containers, "-i", uplink)  # others who pretend to be our loopback
+    return (
+        Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *_iptables.COMMENT, "-j", "ACCEPT")),
+        Rule("raw", ("-A", "PREROUTING", *outside, *_iptables.COMMENT, "-j", "ACCEPT")),
+    )
 
 
 @dataclass(frozen=True)
-class Forward(Step[State]):
+class LetIn(Step[State]):
     """Let through, or no longer, what comes from the uplink to the bridge, which the engine may drop otherwise."""
 
     uplink: str
     bridge: str
-    wanted: bool
+    before: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
 
     def __str__(self) -> str:
-        return f"{'accept' if self.wanted else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
-
-    @property
-    def rule(self) -> Rule:
-        return forward_rule(self.uplink, self.bridge)
+        return f"{'accept' if self.rules else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
 
     def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule != self.rule)
-        return replace(state, rules=(*others, self.rule) if self.wanted else others)
+        others = tuple(rule for rule in state.rules if rule not in self.before)
+        return replace(state, rules=(*self.rules, *others))
 
     def do(self, runner: Runner) -> None:
-        if self.wanted:
-            runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
-            runner.run("iptables", "-w", "-I", *self.rule.words[1:])
-        else:
-            runner.run("iptables", "-w", "-D", *self.rule.words[1:])
+        self._change(runner, self.before, self.rules)
 
     def undo(self, runner: Runner) -> None:
-        if self.wanted:
-            runner.run("iptables", "-w", "-D", *self.rule.words[1:], ok=(0, 1))
+        known = {*self.before, *self.rules}
+        self._change(runner, [rule for rule in _iptables.read(runner) if rule in known], self.before)
+
+    @staticmethod
+    def _change(runner: Runner, there: Collection[Rule], wanted: Collection[Rule]) -> None:
+        for rule in wanted:
+            if rule not in there:
+                if rule.chain == USER_CHAIN:
+                    runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
+                runner.run("iptables", "-w", "-t", rule.table, "-I", *rule.words[1:])
+        for rule in there:
+            if rule not in wanted:
+                runner.run("iptables", "-w", "-t", rule.table, "-D", *rule.words[1:])
 
 
 @dataclass(frozen=True)

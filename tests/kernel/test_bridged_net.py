@@ -812,9 +812,14 @@ def serve(bench: Bench, agent: Agent, **params: Any) -> Namespace:
     """Arrange the agent with proxy ARP, and a container as the engine would make it then."""
     facts = agent.converge(**params).facts
     assert facts["mode"] == "proxy_arp"
+    return behind(bench, agent, facts["bip"])
+
+
+def behind(bench: Bench, agent: Agent, bip: str) -> Namespace:
+    """A container on a bridge that has nothing to do with the uplink, as the engine makes both."""
     bridge(agent.namespace, "docker0")
-    agent.namespace.ip(f"address add {facts['bip']} dev docker0")
-    gateway, _, prefix = facts["bip"].partition("/")
+    agent.namespace.ip(f"address add {bip} dev docker0")
+    gateway, _, prefix = bip.partition("/")
     return bench.inner(agent, f"{gateway[:-1]}2/{prefix}", gateway=gateway)
 
 
@@ -858,6 +863,23 @@ def test_what_the_engine_drops_by_default_is_let_through_to_the_range(bench):
     for rule in ("-P FORWARD DROP", "-A FORWARD -j DOCKER-USER", "-A FORWARD -i docker0 ! -o docker0 -j ACCEPT"):
         agent.namespace.run("iptables", "-w", *rule.split())
     assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
+
+
+def test_what_the_engine_drops_before_it_is_routed_is_let_in_to_the_range_only(bench):
+    """As Docker 28 and later do for each container (moby, iptabler: filterDirectAccess)."""
+    agent = closed(bench.agent("172.17.0.2/16"))
+    resolver = OuterResolver(agent)
+    inner = serve(bench, agent, offset="auto", mode="proxy_arp")
+    drop = "-t raw -A PREROUTING -d 172.17.2.2 ! -i docker0 -j DROP"
+    agent.namespace.run("iptables", "-w", *drop.split())
+    assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
+    assert resolver.answers(inner, "172.17.2.1")
+    moved = agent.converge(offset="0.0.4.0", mode="proxy_arp")
+    assert "accept what eth0 forwards to docker0" in moved.actions
+    assert [rule for rule in opened(agent)[0] if "172.17.2.0/24" in rule] == []
+    assert agent.converge(offset="0.0.4.0", mode="proxy_arp").actions == []
+    agent.converge(state="absent")
+    assert opened(agent) == UNTOUCHED
 
 
 def test_twelve_agents_at_once_are_disjoint_and_reach_each_other(bench):
@@ -955,22 +977,43 @@ def bound(where: Namespace, kind: int, address: str, port: int = 0) -> socket.so
     return made
 
 
-def opened(agent: Agent) -> tuple[list[str], str]:
-    """Our rules, and whether the loopback may be routed to."""
+# What we set, and what it is before.
+SETTINGS = {
+    "ipv4/conf/all/route_localnet": "0",
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/eth0/proxy_arp": "0",
+    "ipv4/neigh/eth0/proxy_delay": "80",
+}
+Opened = tuple[list[str], dict[str, str]]
+
+
+def opened(agent: Agent) -> Opened:
+    """Our rules, and the settings by which others get in and through."""
     saved = agent.namespace.run("iptables-save").stdout.splitlines()
     rules = [line for line in saved if "mesos.dind" in line or "MESOS-DIND" in line]
-    return rules, agent.namespace.sysctl("ipv4/conf/all/route_localnet")
+    return rules, {name: agent.namespace.sysctl(name) for name in SETTINGS}
 
 
-UNTOUCHED: tuple[list[str], str] = ([], "0")
-MODES = {"bridge": {"offset": "0.0.1.0", "mode": "bridge"}, "default": {}}
+UNTOUCHED: Opened = ([], SETTINGS)
+MODES = {
+    "bridge": {"offset": "0.0.1.0", "mode": "bridge"},
+    "proxy_arp": {"offset": "0.0.1.0", "mode": "proxy_arp"},
+    "default": {},
+}
 
 
 @pytest.fixture(params=MODES)
 def named(bench, request):
     """An agent with an outer engine's resolver, and the parameters of a mode."""
-    agent = bench.agent("172.17.0.2/16")
+    agent = closed(bench.agent("172.17.0.2/16"))
     return agent, OuterResolver(agent), MODES[request.param]
+
+
+def closed(agent: Agent) -> Agent:
+    """Before anything is arranged."""
+    for name, value in SETTINGS.items():
+        agent.namespace.sysctl(name, value)
+    return agent
 
 
 @pytest.mark.parametrize("bridge_nf", ["0", "1"])
@@ -980,12 +1023,8 @@ def test_inner_containers_are_answered_by_the_outer_resolver(bench, named, bridg
     facts = agent.converge(**params).facts
     (nameserver,) = facts["dns"]
     assert facts["dns_options"] == ["timeout:5"]
-    if params:
-        inner = bench.inner(agent, "172.17.1.2/16")
-    else:
-        bridge(agent.namespace, "docker0")
-        agent.namespace.ip(f"address add {facts['bip']} dev docker0")
-        inner = bench.inner(agent, "172.18.0.2/16", gateway=nameserver)
+    is_port = facts["mode"] == "bridge"
+    inner = bench.inner(agent, "172.17.1.2/16") if is_port else behind(bench, agent, facts["bip"])
     # dockerd's embedded resolver asks from the container's namespace, on a network of a user's own as well.
     users_own = bench.cleanup.enter_context(namespace())
     veth(agent.namespace, "br-0123456789ab", users_own, "eth0")
@@ -1103,7 +1142,7 @@ def test_killed_while_names_are_arranged_both_ways_are_open(named):
 
 
 def test_a_move_that_fails_closes_the_loopback_again(bench):
-    agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
+    agent = closed(bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",)))
     resolver = OuterResolver(agent)
     with pytest.raises(DindError, match="did not answer"):
         agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.3)
@@ -1114,7 +1153,14 @@ def test_a_move_that_fails_closes_the_loopback_again(bench):
 
 def test_without_the_resolver_nothing_of_it_is_left(named):
     agent, _, params = named
+    outer_resolvers = agent.resolv_conf.read_text()
+    agent.resolv_conf.write_text("nameserver 10.0.0.53\n")
     agent.converge(**params)
+    without = opened(agent)
+    agent.converge(state="absent")
+    agent.resolv_conf.write_text(outer_resolvers)
+    agent.converge(**params)
+    assert opened(agent) != without
     agent.resolv_conf.write_text("nameserver 10.0.0.53\n")
     outcome = agent.converge(**params)
-    assert (opened(agent), outcome.facts["dns"]) == (UNTOUCHED, [])
+    assert (opened(agent), outcome.facts["dns"]) == (without, [])
