@@ -278,13 +278,16 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     mode = mode_of(desired, state)
     steps = names.plan(_redirection(desired, state), state, roots.proc) + _plan_engine(desired, state)
     if mode == DEFAULT:
-        return steps + _plan_absent(desired, state, roots)
+        return [*steps, *_plan_absent(desired, state, roots)]
     found = carve(desired, state)
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return steps + _plan_proxy(state, record, str(found), roots)
-    return steps + _plan_bridge(desired, state, record, roots)
+        arrange = _plan_proxy(state, record, str(found), roots)
+    else:
+        arrange = _plan_bridge(desired, state, record, roots)
+    remember = [step for step in arrange[:1] if isinstance(step, Remember)]  # before anything is changed
+    return [*remember, *steps, *arrange[len(remember) :]]
 
 
 def dns(desired: Desired, state: State) -> list[str]:
@@ -383,7 +386,8 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
     shape = _shape_lines(state, record, mtu, is_new)
     if is_new or (state.record and shape):
         steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
-    steps += _sysctls(state, {**wanted, **(_bridge_sysctls(state) if state.record or is_new else {})}, roots)
+    wanted |= _bridge_sysctls(state) if state.record or is_new else {}
+    steps += _sysctls(state, wanted, roots, record.sysctls if is_new else {})
     lines = move_lines(record if is_new else _without_link_local(record), state.network)
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]
@@ -513,11 +517,15 @@ def _bridge_sysctls(state: State) -> dict[str, str]:
     return {} if disabled is None else {DISABLE_IPV6.format(state.bridge): disabled}
 
 
-def _sysctls(state: State, wanted: Mapping[str, str], roots: Roots) -> list[Step[State]]:
+def _sysctls(
+    state: State, wanted: Mapping[str, str], roots: Roots, before: Mapping[str, str] | None = None
+) -> list[Step[State]]:
+    """``before`` is what an undoing gives back, also what a killed run has set already."""
+    known = before or {}
     return [
-        SetSysctl(roots.proc, name, value, state.sysctls.get(name))
+        SetSysctl(roots.proc, name, value, known.get(name, state.sysctls.get(name)))
         for name, value in wanted.items()
-        if state.sysctls.get(name) != value
+        if state.sysctls.get(name) != value or name in known
     ]
 
 

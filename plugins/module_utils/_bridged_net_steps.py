@@ -109,6 +109,11 @@ class State:
     def bridge_link(self) -> Link | None:
         return self.network.link(self.bridge)
 
+    @property
+    def is_half_done(self) -> bool:
+        """Whether a run was killed before what it arranged was found good."""
+        return self.record is not None and not self.record.verified
+
     def rules_of(self, table: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.table == table)
 

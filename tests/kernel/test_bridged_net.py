@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -78,13 +79,25 @@ class Agent:
         return self.namespace.call(plan)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that `ip` shows, without what counts or runs by itself."""
+        """All that `ip` shows, without what counts or runs by itself, and forwarding."""
+        self._await_own_ipv6_routes()
         return {
+            "forwarding": self.namespace.sysctl("ipv4/ip_forward"),
             "links": _settled(self.namespace.show("address", "show")),
             "routes4": _settled(self.namespace.show("-4", "route", "show", "table", "all")),
             "routes6": _settled(self.namespace.show("-6", "route", "show", "table", "all")),
             "neighbours": _settled(self.namespace.show("neighbour", "show", "nud", "permanent")),
         }
+
+    def _await_own_ipv6_routes(self) -> None:
+        """The kernel makes an address's own route some time after the address (addrconf_dad_work)."""
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
+            links = self.namespace.show("-6", "address", "show", "up")
+            addresses = {(link["ifname"], info["local"]) for link in links for info in link["addr_info"]}
+            routes = self.namespace.show("-6", "route", "show", "table", "local", "type", "local")
+            if addresses <= {(route["dev"], route["dst"]) for route in routes}:
+                break
 
 
 def _settled(shown: Any) -> Any:
@@ -578,6 +591,7 @@ def rich(bench, monkeypatch, request):
     bench.host.ip("address add fd00:17::1/64 dev outer nodad")
     agent = bench.agent("172.17.0.2/16", "fd00:17::2/64")
     furnish(agent)
+    agent.namespace.sysctl("ipv4/ip_forward", "0")
     if request.param != "no docker0":
         agent.namespace.ip("link add dev docker0 type bridge", "address add 172.18.0.1/16 dev docker0")
     return agent
@@ -606,6 +620,18 @@ def test_killed_after_any_step_of_the_move_absent_restores_the_uplink(rich):
         rich.namespace.call(_do, done)
         rich.converge(state="absent")
         assert rich.snapshot() == before, name
+
+
+def test_killed_after_any_step_of_the_move_a_silent_gateway_undoes_everything(rich):
+    rich.namespace.ip("route replace default via 172.17.0.66")
+    before = rich.snapshot()
+    *steps, _found_good = rich.steps(offset="0.0.1.0", mode="bridge", verify=False)
+    for name, done in interruptions(steps):
+        rich.namespace.call(_do, done)
+        with pytest.raises(DindError, match=r"172\.17\.0\.66 did not answer"):
+            rich.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.1)
+        assert rich.snapshot() == before, name
+        assert not rich.record.exists(), name
 
 
 @pytest.mark.parametrize("params", [{"state": "absent"}, {"offset": "0.0.1.0"}], ids=str)
@@ -1141,12 +1167,18 @@ def test_killed_while_names_are_arranged_both_ways_are_open(named):
             assert opened(agent) == found, name
 
 
-def test_a_move_that_fails_closes_the_loopback_again(bench):
+def test_a_move_that_fails_closes_the_loopback_again_also_after_a_killed_one(bench):
     agent = closed(bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",)))
     resolver = OuterResolver(agent)
     with pytest.raises(DindError, match="did not answer"):
         agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.3)
     assert opened(agent) == UNTOUCHED
+    *steps, _found_good = agent.steps(offset="0.0.1.0", mode="bridge", verify=False)
+    for name, done in interruptions(steps):
+        agent.namespace.call(_do, done)
+        with pytest.raises(DindError, match="did not answer"):
+            agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.1)
+        assert opened(agent) == UNTOUCHED, name
     agent.converge(offset="0.0.1.0", mode="bridge", verify=False)
     assert resolver.answers(agent.namespace, "172.17.0.2")
 
