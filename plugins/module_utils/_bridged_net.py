@@ -80,14 +80,21 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
         return state
 
     with undisturbed():
+        switch = "" if check else _prove_nat(desired, runner)
         done = _plan.converge(look, lambda state: plan(desired, state, roots), runner, check=check)
     return Outcome(
-        actions=done.actions,
+        actions=[*([switch] if switch else []), *done.actions],
         before=_described(done.before),
         after=_described(done.after),
         facts=facts(desired, done.after),
         warnings=_warnings(desired, surveys, done.before),
     )
+
+
+def _prove_nat(desired: Desired, runner: Runner) -> str:
+    """Before an engine is started: where the bridge is there, one was, or this has been seen to already."""
+    is_first = desired.bridge not in (name for _index, name in socket.if_nameindex())
+    return _iptables.prove(runner) if desired.state == "present" and is_first and _iptables.is_installed() else ""
 
 
 def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
     find out whether the link carries foreign MAC addresses takes questions to the neighbours.
     """
     desired = Desired.of(params)
-    return facts(desired, inspect(desired, Runner(), roots or Roots()))
+    return facts(desired, inspect(desired, Runner(), roots or Roots(), with_rules=False))
 
 
 @contextmanager
@@ -114,8 +121,8 @@ def undisturbed() -> Iterator[None]:
 # Inspecting
 
 
-def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
-    """The network namespace as it is; three forks at most."""
+def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool = True) -> State:
+    """The network namespace as it is; three forks at most. No facts are made of the rules."""
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
@@ -129,7 +136,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or (record and record.mode == PROXY_ARP)
     # Given back, a machine may have lost iptables again.
     is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
-    rules = _iptables.read(runner) if has_rules and not is_given_back else ()
+    rules = _iptables.read(runner) if with_rules and has_rules and not is_given_back else ()
     return State(
         namespace,
         uplink,

@@ -11,11 +11,24 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 COMMENT = ("-m", "comment", "--comment", "mesos.dind.bridged_net")
 OWN_CHAINS = "MESOS-DIND-"
+# Two transactions: in one, the nft backend does not even tell the kernel of a rule that is gone at its end.
+PROOF = f"""\
+*nat
+:{OWN_CHAINS}PROOF - [0:0]
+-A {OWN_CHAINS}PROOF -j MASQUERADE
+COMMIT
+*nat
+-F {OWN_CHAINS}PROOF
+-X {OWN_CHAINS}PROOF
+COMMIT
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,37 @@ class Rule:
 
 def is_installed() -> bool:
     return shutil.which("iptables-save") is not None
+
+
+def prove(runner: Runner) -> str:
+    """Have the backend of `iptables` (nft or legacy) do what an engine will: which of them works is the kernel's say.
+
+    Where the machine's own does not, the other is made its own, as kind does it (kubernetes-sigs/kind,
+    images/base/files/usr/local/bin/entrypoint: select_iptables). Returns what was done; empty where nothing was. One
+    fork where it works. Raises DindError that names both backends where neither does.
+    """
+    refusal = _refusal(runner, "iptables-restore")
+    if not refusal:
+        return ""
+    is_legacy = "legacy" in Path(shutil.which("iptables-restore") or "").resolve().name
+    used, other = ("legacy", "nft") if is_legacy else ("nft", "legacy")
+    is_there = shutil.which(f"iptables-{other}-restore")
+    others_refusal = _refusal(runner, f"iptables-{other}-restore") if is_there else "it is not installed"
+    if others_refusal:
+        raise DindError(
+            f"NAT works with neither backend of iptables: with iptables-{used}: {refusal}; "
+            f"with iptables-{other}: {others_refusal}",
+            cure="load the kernel's modules for one of them: nf_tables, nft_compat and nft_chain_nat, or iptable_nat",
+        )
+    for name in ("iptables", "ip6tables"):
+        if path := shutil.which(f"{name}-{other}"):
+            runner.run("update-alternatives", "--set", name, path)
+    return f"use iptables-{other}, since NAT does not work with iptables-{used} ({refusal})"
+
+
+def _refusal(runner: Runner, program: str) -> str:
+    done = runner.run(program, "--noflush", "--wait", stdin=PROOF, ok=range(256))
+    return " ".join(done.stderr.split()) or f"status {done.status}" if done.status else ""
 
 
 def read(runner: Runner) -> tuple[Rule, ...]:

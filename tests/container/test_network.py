@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import netaddr
 import pytest
@@ -184,3 +185,20 @@ def test_where_the_outer_resolver_is_reached_as_it_is_inner_containers_have_it(p
         assert nameservers(inner) == nameservers(agent.read("/etc/resolv.conf")) != []
         assert "dns" not in json.loads(agent.read("/run/mesos-dind/daemon.json"))
         assert "MESOS-DIND" not in agent.run("iptables-save")
+
+
+@pytest.mark.parametrize("environment", [{}, {"DOCKER_NETWORK_OFFSET": "0.0.13.0"}], ids=["default", "bridged"])
+def test_where_iptables_does_not_work_with_its_own_backend_the_other_is_taken(
+    start: Start, tmp_path: Path, task_archive: bytes, environment: dict[str, str]
+) -> None:
+    """Here it is nft's, all of whose programs are one that fails."""
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'Could not fetch rule set generation id: Invalid argument' >&2\nexit 4\n")
+    broken.chmod(0o755)
+    agent = start("sleep", "1000", env=environment, volumes={str(broken): "/usr/sbin/xtables-nft-multi"}).await_boot()
+    assert "legacy" in agent.run("iptables", "--version")
+    assert "legacy" in agent.run("ip6tables", "--version")
+    agent.load(task_archive)
+    agent.inner("run", "--detach", "--publish", "8080:80", "mesos-dind-task", "httpd", "-f", "-p", "80")
+    assert "--to-destination" in agent.run("iptables-legacy-save", "-t", "nat")
+    assert "changed=0" in agent.run("mesos-dind", "converge")

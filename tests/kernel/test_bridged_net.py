@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -952,6 +953,92 @@ def test_the_module_by_ansible(bench):
     assert agent.snapshot() == before
 
 
+# The backend of iptables
+
+
+class Backends:
+    """Programs of iptables, by a folder that is first in PATH: the machine's own backend is nft, and does not work."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.monkeypatch = monkeypatch
+        self.program("iptables-restore", "echo 'Could not fetch rule set generation id: Invalid argument' >&2; exit 4")
+        self.program("update-alternatives", f'echo "$@" >> {self.log}; rm -f {self.folder}/iptables*')
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def program(self, name: str, script: str) -> None:
+        path = self.folder / name
+        with path.open("x") as new:  # never through a link to the machine's own
+            new.write(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def alone(self) -> None:
+        """As if the machine had no others."""
+        self.program("iptables-save", "exit 0")
+        self.program("ip", f'exec {shutil.which("ip")} "$@"')
+        self.monkeypatch.setenv("PATH", str(self.folder))
+
+    @property
+    def chosen(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def backends(tmp_path_factory, monkeypatch):
+    return Backends(tmp_path_factory.mktemp("bin"), monkeypatch)
+
+
+PROVEN: list[dict[str, Any]] = [{}, {"offset": "0.0.1.0", "mode": "bridge"}, {"offset": "0.0.1.0", "mode": "proxy_arp"}]
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_nat_is_proven_before_an_engine_is_started_and_leaves_nothing(bench, tmp_path_factory, monkeypatch, params):
+    agent = bench.agent("172.17.0.2/16")
+    real, folder = shutil.which("iptables-restore"), tmp_path_factory.mktemp("bin")
+    (folder / "iptables-restore").write_text(f'#!/bin/sh\ncat >> {folder}/log; exec {real} "$@" < {folder}/log\n')
+    (folder / "iptables-restore").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    agent.converge(check=True, **params)
+    assert not (folder / "log").exists()
+    agent.converge(**params)
+    asked = (folder / "log").read_text()
+    assert "-j MASQUERADE" in asked
+    assert "PROOF" not in agent.namespace.run("iptables-save").stdout
+    if params.get("mode") != "bridge":
+        bridge(agent.namespace, "docker0")  # as the engine does
+    assert agent.converge(**params).actions == []
+    assert (folder / "log").read_text() == asked
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_where_the_own_backend_does_not_work_the_other_is_taken(bench, backends, params):
+    agent = bench.agent("172.17.0.2/16")
+    outcome = agent.converge(**params)
+    assert "use iptables-legacy, since NAT does not work with iptables-nft (Could not fetch" in outcome.actions[0]
+    names = ("iptables", "ip6tables")
+    assert backends.chosen == [f"--set {name} {shutil.which(f'{name}-legacy')}" for name in names]
+    assert not any("iptables" in action for action in agent.converge(**params).actions)
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_where_no_backend_works_nothing_is_touched_and_both_are_named(bench, backends, params):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    backends.program("iptables-legacy-restore", "echo 'can not initialize iptables table nat' >&2; exit 3")
+    legacy = "with iptables-legacy: can not initialize iptables table nat"
+    with pytest.raises(DindError, match=f"with iptables-nft: Could not fetch .*; {legacy}; load the kernel's modules"):
+        agent.converge(**params)
+    assert (agent.snapshot(), backends.chosen, agent.record.exists()) == (before, [], False)
+
+
+def test_a_backend_that_is_not_installed_is_named_as_well(bench, backends):
+    agent = bench.agent("172.17.0.2/16")
+    backends.alone()
+    with pytest.raises(DindError, match="with iptables-legacy: it is not installed"):
+        agent.converge()
+
+
 # Names
 
 RESOLVER_ADDRESS = "127.0.0.11"
@@ -1137,6 +1224,10 @@ def test_names_are_arranged_once_and_given_back(named):
     again = agent.converge(**params)
     assert again.actions == []
     assert again.before == again.after == first.after
+    assert opened(agent) == after
+    if first.facts["mode"] != "bridge":
+        bridge(agent.namespace, "docker0")  # as the engine does; until then NAT is proven each time
+    assert agent.converge(**params).actions == []
     assert agent.runner_commands <= 3
     assert opened(agent) == after
     agent.converge(state="absent")
