@@ -9,6 +9,7 @@ so that they meet no outer route.
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,8 +60,6 @@ __all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require"]
 
 SURVEY_SECONDS = 0.05
 SURVEYED_ADDRESSES = 1024
-ANYBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe
-FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
 # asm-generic/socket.h, since Linux 5.14: a number that no other network namespace of this boot has or will have.
 SO_NETNS_COOKIE = 71
 
@@ -72,7 +71,7 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
 
     def look() -> State:
         state = inspect(desired, runner, roots)
-        if desired.is_bridged and (state.record is None or not state.record.verified):
+        if desired.is_bridged and not state.is_port and (state.record is None or not state.record.verified):
             surveys[:] = surveys or [survey(desired, state)]
             state = replace(state, survey=surveys[0])
         if state.record is None and mode_of(desired, state) == PROXY_ARP:
@@ -234,25 +233,33 @@ def _behind(bridge: str, device: str, network: Network) -> str:
 
 
 def survey(desired: Desired, state: State) -> Survey:
-    """Ask the neighbours: who has an address of the range, and does the link carry foreign MAC addresses?"""
+    """Ask the neighbours, who cannot be this machine's own containers as long as the uplink is no port: who has an
+    address of the range, and does the link carry foreign MAC addresses?"""
     found = carve(desired, state)
-    uplink = state.bridge_link if state.is_port and state.bridge_link else state.uplink_link
+    uplink = state.uplink_link
     if not uplink.up:
         return Survey()
     addresses = [str(address) for address in found[:SURVEYED_ADDRESSES]]
     gateway = gateway_of(originals(state), 4)
-    asks_foreign = bool(gateway) and desired.mode == "auto" and not state.is_port
-    own, foreign = [(uplink.mac, address) for address in addresses], [(FOREIGN_MAC, gateway)] if asks_foreign else []
-    heard = probes.answering(uplink.name, own + foreign, ANYBODY, SURVEY_SECONDS)
+    asks_foreign = bool(gateway) and desired.mode == "auto"
+    stranger = _strangers_mac()
+    own, foreign = [(uplink.mac, address) for address in addresses], [(stranger, gateway)] if asks_foreign else []
+    heard = probes.answering(uplink.name, own + foreign, probes.ANYBODY, SURVEY_SECONDS)
     taken = tuple(address for mac, address in own if (mac, address) in heard)
     seconds = min(1.0, desired.verify_timeout)
 
     def answers(mac: str) -> bool:
         """Once more, with patience: a MAC address that is dropped is not to be mistaken for a slow gateway."""
-        return bool(probes.answering(uplink.name, [(mac, gateway)], ANYBODY, seconds))
+        return bool(probes.answering(uplink.name, [(mac, gateway)], probes.ANYBODY, seconds))
 
-    carried = heard.issuperset(foreign) or answers(FOREIGN_MAC) or not answers(uplink.mac)
+    carried = heard.issuperset(foreign) or answers(stranger) or not answers(uplink.mac)
     return Survey(taken, foreign_mac=carried)
+
+
+def _strangers_mac() -> str:
+    """Locally administered, so nobody's own, and another one each time: several may be asking at once, and what is
+    between them and the gateway learns where a MAC address is."""
+    return f"02:{os.urandom(5).hex(':')}"
 
 
 # Answering
@@ -270,7 +277,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     base |= {"bip": bip(desired, state), "dns": dns(desired, state)}
     base |= {"dns_options": list(state.resolver.options) if state.resolver else []}
     if mode == DEFAULT:
-        pools = inner.pools(state.network, desired.bridge)[1:]
+        pools = inner.pools(state.network, desired.bridge, state.uplink)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
     record, found = replace(originals(state), mode=mode), carve(desired, state)
     base |= {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
@@ -57,6 +58,8 @@ DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 # What is looked at below /proc/sys, with the device's name in its place.
 SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, names.ROUTE_LOCALNET)
 SMALLEST_IPV6_MTU = 1280
+SMALLEST_ROUTED = 30  # the prefix length of a network with two hosts
+LONGEST_LABEL = 15  # linux/if.h: IFNAMSIZ, with the zero at its end
 ETHERNET_MTU = 1500
 
 
@@ -209,6 +212,12 @@ def carve(desired: Desired, state: State) -> IPNetwork:
     for address in record.addresses:
         if address.family == 4 and _ranges.network(address.local) in found:
             raise RangeError(f"the range {found} holds {address.local}, which {record.uplink} has as well")
+    if mode_of(desired, state) == PROXY_ARP and found.prefixlen > SMALLEST_ROUTED:
+        raise RangeError(
+            f"with proxy ARP the range {found} has no room for the bridge and a container; allowed are sizes up to "
+            f"{SMALLEST_ROUTED}",
+            "size",
+        )
     return found
 
 
@@ -268,7 +277,7 @@ def bip(desired: Desired, state: State) -> str:
     if mode == PROXY_ARP:
         found = carve(desired, state)
         return f"{found[1]}/{found.prefixlen}"
-    return inner.first_address(inner.pools(state.network, state.bridge)[0])
+    return inner.first_address(inner.pools(state.network, state.bridge, state.uplink)[0])
 
 
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -445,6 +454,13 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
                 f"the route to {route.dst} has what cannot be moved: {', '.join(route.foreign)}",
                 cure="remove the route, or name another uplink",
             )
+    for address in record.addresses:
+        if address.alias and len(record.bridge + address.alias) > LONGEST_LABEL:
+            raise DindError(
+                f"{address.local} would have the label {record.bridge}{address.alias} on the bridge, which is longer "
+                f"than {LONGEST_LABEL} characters",
+                cure="shorten its label, or the bridge's name",
+            )
     _refuse_unreachable_gateways(state, record)
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
@@ -538,5 +554,12 @@ def _question(desired: Desired, record: Record, device: str) -> list[Step[State]
     gateways = tuple(filter(None, (gateway_of(record, 4), gateway_of(record, 6))))
     if not (desired.verify and gateways):
         return []
-    sender = own_address(record).local
-    return [AskGateway(device, record.mac, sender, gateways, desired.verify_timeout)]
+    return [AskGateway(device, record.mac, _sender(record), gateways, desired.verify_timeout)]
+
+
+def _sender(record: Record) -> str:
+    """Who asks an IPv4 gateway. A lease may have gone; then it is nobody, as in a probe (RFC 5227)."""
+    try:
+        return own_address(record).local
+    except RangeError:
+        return probes.ANYBODY

@@ -80,6 +80,8 @@ class Address:
         words += ["nodad"] if self.family == 6 else []
         if self.is_leased and not lasting:
             words += ["valid_lft", str(self.valid), "preferred_lft", str(self.preferred)]
+        elif self.preferred == 0:  # deprecated: no source of new connections (RFC 4862)
+            words += ["preferred_lft", "0"]
         return " ".join(words)
 
 

@@ -49,7 +49,8 @@ options:
     type: str
     default: ""
   size:
-    description: Prefix length of the range. By default 24, or what O(offset=auto) gives.
+    description:
+      - Prefix length of the range. By default 24, or what O(offset=auto) gives. At most 30 with O(mode=proxy_arp).
     type: int
   peers:
     description: Ranges of other machines, in CIDR notation, that this machine's range must not meet.

@@ -187,6 +187,15 @@ def test_where_the_outer_resolver_is_reached_as_it_is_inner_containers_have_it(p
         assert "MESOS-DIND" not in agent.run("iptables-save")
 
 
+def test_the_default_mode_stays_with_its_pools_whatever_a_network_is_named(start: Start, task_archive: bytes) -> None:
+    agent = start("sleep", "1000").await_boot()
+    agent.load(task_archive)
+    for name in ("mybr", "empty"):
+        agent.inner("network", "create", "--opt", f"com.docker.network.bridge.name={name}", name)
+    agent.inner("run", "--detach", "--network", "mybr", "mesos-dind-task", "sleep", "1000")
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_NETWORK_OFFSET": "0.0.13.0"}], ids=["default", "bridged"])
 def test_where_iptables_does_not_work_with_its_own_backend_the_other_is_taken(
     start: Start, tmp_path: Path, task_archive: bytes, environment: dict[str, str]

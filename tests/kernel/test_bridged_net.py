@@ -330,6 +330,7 @@ def furnish(agent: Agent) -> None:
         "address add 10.9.8.7/24 dev eth0 label eth0:old metric 77",
         "address add 172.17.0.9/16 dev eth0 noprefixroute",
         "address add 10.5.5.1 peer 10.5.5.2/32 dev eth0",
+        "address add fd00:17::9/64 dev eth0 nodad preferred_lft 0",
         "route add 203.0.113.0/24 via 172.17.0.77 src 172.17.0.9 metric 50",
         "route add 203.0.113.0/24 via 172.17.0.78 metric 60 mtu 1300 advmss 1200 proto static",
         "route add 192.0.2.1/32 dev eth0 scope link",
@@ -717,6 +718,28 @@ def test_addresses_of_the_range_that_are_in_use_are_reported(bench):
     assert bench.agent("172.17.0.4/16").converge(offset="0.0.2.0").warnings == []
 
 
+def test_containers_of_its_own_are_no_strangers_after_a_reboot(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.converge(offset="0.0.1.0")
+    bench.inner(agent, "172.17.1.2/16")
+    agent.record.unlink()
+    outcome = agent.converge(offset="0.0.1.0")
+    assert (outcome.warnings, outcome.actions) == ([], [])
+
+
+def test_each_asks_the_gateway_from_another_foreign_mac(bench):
+    """Else the bridges on the way would take the answer to one for the other's."""
+    agents = [bench.agent("172.17.0.2/16"), bench.agent("172.17.0.3/16")]
+    with heard(bench.host, "outer") as frames:
+        for number, agent in enumerate(agents, 1):
+            agent.converge(check=True, offset=f"0.0.{number}.0")
+    gateway, anybody = socket.inet_aton(GATEWAY), bytes(4)
+    asking = {frame[22:28] for frame in frames if (frame[28:32], frame[38:42]) == (anybody, gateway)}
+    assert len(asking) == 2
+    assert {mac[0] for mac in asking} == {0x02}
+    assert asking.isdisjoint(frame[22:28] for frame in frames if frame[28:32] == anybody and frame[38:42] != gateway)
+
+
 @pytest.mark.parametrize(
     ("params", "cause"),
     [
@@ -772,6 +795,11 @@ def test_the_default_mode_stays_with_its_choice_while_the_engine_runs(bench):
     bridge(agent.namespace, "docker0")
     bridge(agent.namespace, "br-0123456789ab")
     agent.namespace.ip("address add 172.18.0.1/16 dev docker0", "address add 172.19.0.1/16 dev br-0123456789ab")
+    bridge(agent.namespace, "by-a-person")
+    agent.namespace.ip("address add 172.20.0.1/16 dev by-a-person")
+    assert agent.converge().facts == first
+    veth(agent.namespace, "veth1", bench.cleanup.enter_context(namespace()), "eth0")
+    agent.namespace.ip("link set dev veth1 master by-a-person")
     assert agent.converge().facts == first
 
 

@@ -21,8 +21,10 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Original, Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     AskGateway,
@@ -501,7 +503,7 @@ def test_a_default_route_on_the_bridge_leads_to_the_port_that_gave_its_address()
 
 
 def test_the_default_mode_takes_dockers_own_order():
-    pools = inner.pools(fresh().network, "docker0")
+    pools = inner.pools(fresh().network, "docker0", "eth0")
     assert [pool.base for pool in pools[:2]] == ["172.18.0.0/16", "172.19.0.0/16"]
     assert inner.first_address(pools[0]) == "172.18.0.1/16"
 
@@ -511,7 +513,7 @@ def test_no_inner_subnet_meets_a_visible_route(outer):
     subnets = [IPNetwork(f"{first}.{second}.0.0/{prefix}").cidr for first, second, prefix in outer]
     network = Network((LO, ETH0), tuple(Route(4, str(subnet), "eth0") for subnet in subnets))
     try:
-        pools = inner.pools(network, "docker0")
+        pools = inner.pools(network, "docker0", "eth0")
     except DindError:
         return
     chosen = [IPNetwork(pool.base) for pool in pools]
@@ -522,15 +524,64 @@ def test_no_inner_subnet_meets_a_visible_route(outer):
 def test_routes_that_leave_nothing_are_an_error():
     subnets = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
     with pytest.raises(DindError, match="leave no private subnet"):
-        inner.pools(Network((), tuple(Route(4, subnet, "eth0") for subnet in subnets)), "docker0")
+        inner.pools(Network((), tuple(Route(4, subnet, "eth0") for subnet in subnets)), "docker0", "eth0")
 
 
 def test_a_single_address_as_a_route_counts():
     network = Network((), (Route(4, "172.17.3.3", "wg0"),))
-    assert inner.pools(network, "docker0")[0].base == "172.18.0.0/16"
+    assert inner.pools(network, "docker0", "eth0")[0].base == "172.18.0.0/16"
+
+
+BRIDGE_OF_A_PERSON = Link("mybr", 7, "02:42:00:00:00:07", 1500, up=True, kind="bridge")
+PORT = Link("veth1", 8, "02:42:00:00:00:08", 1500, up=True, kind="veth", master="mybr")
+
+
+@pytest.mark.parametrize(
+    ("links", "uplink", "gateway", "is_engines"),
+    [
+        ((), "eth0", "", True),
+        ((PORT,), "eth0", "", True),
+        ((PORT,), "eth0", "172.18.0.9", False),
+        ((PORT, replace(PORT, name="eth1", kind="")), "eth0", "", False),
+        ((replace(PORT, name="eth1"),), "eth1", "", False),
+        ((PORT,), "mybr", "", False),
+    ],
+)
+def test_a_bridge_of_a_name_of_its_own_is_the_engines_unless_it_leads_out(links, uplink, gateway, is_engines):
+    network = Network((ETH0, BRIDGE_OF_A_PERSON, *links), (Route(4, "172.18.0.0/16", "mybr", gateway),))
+    found = [pool.base for pool in inner.pools(network, "docker0", uplink)]
+    assert ("172.18.0.0/16" in found) == is_engines
 
 
 # Parameters
+
+
+@pytest.mark.parametrize("size", [31, 32])
+def test_a_range_too_small_for_proxy_arp(size):
+    with pytest.raises(ParameterError, match=rf"172\.17\.1\.0/{size} has no room .* sizes up to 30") as refused:
+        facts(Desired(offset="0.0.1.0", size=size, mode="proxy_arp"), fresh())
+    assert refused.value.parameter == "size"
+    assert facts(Desired(offset="0.0.1.0", size=size, mode="bridge"), fresh())["fixed_cidr"] == f"172.17.1.0/{size}"
+
+
+def test_a_label_that_is_too_long_on_the_bridge_is_refused():
+    labelled = replace(OWN, local="172.17.0.3", alias=":backup99")
+    state = fresh(replace(ETH0, addresses=(OWN, labelled)))
+    with pytest.raises(DindError, match=r"172\.17\.0\.3 would have the label docker0:backup99 .* than 15 characters"):
+        plan(BRIDGED, state, ROOTS)
+    assert plan(replace(BRIDGED, bridge="br0"), replace(state, bridge="br0"), ROOTS)
+
+
+def test_without_its_lease_the_uplink_is_given_back_all_the_same():
+    eth0 = replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64)), master="docker0")
+    routes = (Route(6, "default", "eth0", "fd00::1"),)
+    record = replace(originals(fresh(eth0, routes=routes)), addresses=eth0.addresses[1:], verified=True)
+    original = Original("/etc/systemd/network/eth0.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    ours = {"/etc/systemd/network/00-00-mesos-dind-eth0.network": ""}
+    persistence = Persistence("networkd", "", original, ours, is_used=True)
+    state = fresh(replace(eth0, addresses=()), routes=(), record=record, persistence=persistence)
+    (question,) = (step for step in plan(Desired(state="absent"), state, ROOTS) if isinstance(step, AskGateway))
+    assert (question.gateways, question.sender) == (("fd00::1",), probes.ANYBODY)
 
 
 @pytest.mark.parametrize(
@@ -561,6 +612,12 @@ def test_an_address_keeps_what_it_had():
         "10.5.5.1 peer 10.5.5.2/32 metric 5 scope global dev docker0 label docker0:x noprefixroute"
     )
     assert address.words("eth0", lasting=False).endswith("label eth0:x noprefixroute valid_lft 60 preferred_lft 30")
+
+
+@pytest.mark.parametrize(("valid", "lasting"), [(_links.FOREVER, True), (_links.FOREVER, False), (60, True)])
+def test_a_deprecated_address_stays_deprecated(valid, lasting):
+    address = Address(6, "fd00::2", 64, valid=valid, preferred=0)
+    assert address.words("eth0", lasting=lasting).endswith("nodad preferred_lft 0")
 
 
 def test_a_lifetime_makes_no_difference_between_addresses():
