@@ -45,6 +45,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     BRIDGE,
     DEFAULT,
     PROXY_ARP,
+    Move,
     Record,
     State,
     Survey,
@@ -52,7 +53,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
-from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -81,12 +82,13 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
     with undisturbed():
         switch = "" if check else _prove_nat(desired, runner)
         done = _plan.converge(look, lambda state: plan(desired, state, roots), runner, check=check)
+    left = _left_behind(done.before, runner) if _moved_anew(done.steps) else []
     return Outcome(
         actions=[*([switch] if switch else []), *done.actions],
         before=_described(done.before),
         after=_described(done.after),
         facts=facts(desired, done.after),
-        warnings=_warnings(desired, surveys, done.before),
+        warnings=[*_warnings(desired, surveys, done.before), *left],
     )
 
 
@@ -306,6 +308,19 @@ def _described(state: State) -> dict[str, Any]:
         "rules": [str(rule) for rule in sorted(state.rules, key=lambda rule: rule.table)],
         "files": {path: text.splitlines() for path, text in state.persistence.files.items()},
     }
+
+
+def _moved_anew(steps: Sequence[Step[State]]) -> bool:
+    return any(isinstance(step, Move) and step.reversible for step in steps)
+
+
+def _left_behind(before: State, runner: Runner) -> list[str]:
+    """What names the uplink, by which nothing is routed in or out any more."""
+    bound = [bound.what for bound in before.network.bound if bound.device == before.uplink]
+    saved = runner.run("iptables-save").stdout if _iptables.is_installed() else ""
+    bound += [f"`{rule}`" for rule in _iptables.naming(before.uplink, saved)]
+    shown = ", ".join(bound[:5]) + (", ..." if len(bound) > 5 else "")
+    return [f"of {before.uplink} still, and of no effect there: {shown}; have it name {before.bridge}"] if bound else []
 
 
 def _warnings(desired: Desired, surveys: Sequence[Survey], before: State) -> list[str]:

@@ -7,6 +7,7 @@ A rule is ours that has our comment; a chain is ours whose name begins with our 
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +93,12 @@ def _refusal(runner: Runner, program: str) -> str:
 def read(runner: Runner) -> tuple[Rule, ...]:
     """Our rules, in their order; one fork."""
     return tuple(parse(runner.run("iptables-save").stdout))
+
+
+def naming(device: str, saved: str) -> list[str]:
+    """Rules of others that are about what comes in or goes out by ``device``."""
+    pattern = re.compile(rf" -[io] {re.escape(device)} ")
+    return [line for line in saved.splitlines() if pattern.search(line) and COMMENT[-1] not in line]
 
 
 def parse(saved: str) -> Iterator[Rule]:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -182,12 +183,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What names a device and is no address, route or neighbour that could be given to another one."""
+
+    device: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Network:
     """What there is in a network namespace."""
 
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    bound: tuple[Bound, ...] = ()
 
     def link(self, name: str) -> Link | None:
         return next((link for link in self.links if link.name == name), None)
@@ -195,21 +205,32 @@ class Network:
 
 def read(runner: Runner) -> Network:
     """The network namespace that this process is in; two forks."""
-    commands = "address show\nneighbour show nud permanent\n"
-    links, neighbours = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    commands = "address show\nneighbour show nud permanent\nneighbour show proxy\nrule show\n"
+    shown = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    links, neighbours, proxies, rules = shown
     # Not with the details, which also tell what a route has by default.
     commands = "route show table all root 0.0.0.0/0\nroute show table all root ::/0\n"
-    shown = documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)
+    by_family = [*documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)]
     routes = [
         parsed
-        for family, document in zip((4, 6), shown, strict=True)
+        for family, document in zip((4, 6), by_family, strict=True)
         for route in document
         for parsed in parse_route(route, family)
+    ]
+    bound = [
+        Bound(rule[key], f"the rule {rule['priority']}") for rule in rules for key in ("iif", "oif") if key in rule
+    ]
+    bound += [Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry]
+    bound += [
+        Bound(route["dev"], f"the multicast route to {route['dst']}")
+        for route in chain.from_iterable(by_family)
+        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route
     ]
     return Network(
         tuple(parse_link(link) for link in links),
         tuple(routes),
         tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
+        tuple(bound),
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+import uuid
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
+import docker
 import netaddr
 import pytest
 from agents import Agent, Start
@@ -194,6 +199,64 @@ def test_the_default_mode_stays_with_its_pools_whatever_a_network_is_named(start
         agent.inner("network", "create", "--opt", f"com.docker.network.bridge.name={name}", name)
     agent.inner("run", "--detach", "--network", "mybr", "mesos-dind-task", "sleep", "1000")
     assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+@pytest.fixture
+def network_of_dockers_own_pools(engine: docker.DockerClient, label: str) -> Iterator[Network]:
+    """With a subnet that an inner engine left alone would take for a network of its own."""
+    key, _, value = label.partition("=")
+    for second in range(18, 32):
+        config = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(f"172.{second}.0.0/16")])
+        with contextlib.suppress(docker.errors.APIError):  # somebody else's
+            made = engine.networks.create(f"mesos-dind-test-{uuid.uuid4().hex[:12]}", ipam=config, labels={key: value})
+            break
+    else:
+        pytest.fail("no free subnet among 172.18.0.0/16 to 172.31.0.0/16")
+    yield made
+    made.remove()
+
+
+def test_inner_networks_meet_no_route_of_the_agent(network_of_dockers_own_pools: Network, start: Start) -> None:
+    agent = start("sleep", "1000", network=network_of_dockers_own_pools.name).await_boot()
+    routes = {route["dst"] for route in json.loads(agent.run("ip", "-json", "route")) if route["dev"] == "eth0"}
+    taken = [netaddr.IPNetwork(route) for route in routes - {"default"}]
+    assert taken
+    for name in ("one", "two", "three"):
+        agent.inner("network", "create", name)
+    subnets = [
+        netaddr.IPNetwork(agent.inner("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", name))
+        for name in ("bridge", "one", "two", "three")
+    ]
+    for one, other in combinations([*taken, *subnets], 2):
+        assert one not in other
+        assert other not in one
+
+
+# It knows one address (RFC 1035, 4.1).
+NAMESERVER = r"""
+import socket
+port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.bind(("", 53))
+while True:
+    asked, asker = port.recvfrom(512)
+    end = asked.index(b"\0", 12) + 5
+    is_known = asked[12:end] == b"\4peer\7example\0" + b"\0\1\0\1"
+    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 7]) if is_known else b""
+    head = asked[:2] + b"\x81\x80\0\1\0" + bytes([bool(answer), 0, 0, 0, 0])
+    port.sendto(head + asked[12:end] + answer, asker)
+"""
+
+
+@pytest.mark.parametrize("mode", ["", "bridge", "proxy_arp"])
+def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, task_archive: bytes, mode: str) -> None:
+    """On the outer engine's default bridge there is no resolver of its own."""
+    server = start(entrypoint=["python3", "-c", NAMESERVER], privileged=False, standin=False)
+    bridged = {"DOCKER_NETWORK_OFFSET": "0.0.64.0", "MESOS_DIND_NETWORK_MODE": mode} if mode else {}
+    agent = start("sleep", "1000", env=bridged, dns=[server.address]).await_boot()
+    agent.load(task_archive)
+    for network in ("bridge", "host"):
+        answer = agent.inner("run", "--rm", "--network", network, "mesos-dind-task", "nslookup", "peer.example")
+        assert "192.0.2.7" in answer, network
 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_NETWORK_OFFSET": "0.0.13.0"}], ids=["default", "bridged"])

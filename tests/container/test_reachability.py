@@ -129,6 +129,19 @@ def test_inner_containers_resolve_what_the_agent_does(inner: dict[Agent, list[Pl
                     assert f"Address: {other.address}\n" in f"{place.run('nslookup', alias)}\n"
 
 
+def test_by_the_agent_as_gateway_everybody_reaches_everybody_as_himself(
+    start: Start, task_archive: bytes, engine: docker.DockerClient, host_on: HostOn
+) -> None:
+    places = [host_on(engine.networks.get("bridge"))]
+    for offset in ("0.0.62.0", "0.0.63.0"):
+        agent = start(env={"DOCKER_NETWORK_OFFSET": offset, "MESOS_DIND_GATEWAY": "bridge"})
+        agent.await_boot().load(task_archive)
+        inner = inner_place(agent, "one")
+        assert f"default via {agent.address} dev eth0" in inner.run("ip", "route")
+        places += [agents_place(agent), inner]
+    assert_each_is_seen_by_each(places)
+
+
 def nameservers(resolv_conf: str) -> list[str]:
     return [line for line in resolv_conf.splitlines() if line.startswith("nameserver")]
 

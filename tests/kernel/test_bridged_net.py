@@ -220,6 +220,19 @@ def test_inner_containers_are_on_the_outer_network(bench):
             assert connects(client, server, target) == source
 
 
+def test_by_the_agent_as_gateway_inner_containers_reach_what_is_beyond_as_themselves(bench):
+    beyond = bench.cleanup.enter_context(namespace())
+    veth(bench.host, "out", beyond, "eth0")
+    bench.host.ip("address add 198.51.100.1/24 dev out")
+    beyond.ip("address add 198.51.100.9/24 dev eth0", "route add default via 198.51.100.1")
+    agent = bench.agent("172.17.0.2/16")
+    agent.converge(offset="0.0.1.0", gateway="bridge")
+    inner = bench.inner(agent, "172.17.1.2/16", gateway=agent.address)
+    for address, server in ((GATEWAY, bench.host), ("198.51.100.9", beyond)):
+        assert connects(inner, server, address) == "172.17.1.2"
+        assert connects(server, inner, "172.17.1.2") == address
+
+
 def test_the_result_says_what_the_engine_needs(bench):
     agent = bench.agent("172.17.0.2/16")
     mac = agent.namespace.show("link", "show", "dev", "eth0")[0]["address"]
@@ -725,6 +738,24 @@ def test_containers_of_its_own_are_no_strangers_after_a_reboot(bench):
     agent.record.unlink()
     outcome = agent.converge(offset="0.0.1.0")
     assert (outcome.warnings, outcome.actions) == ([], [])
+
+
+def test_what_is_bound_to_the_uplink_and_does_not_move_is_told_once(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip(
+        "rule add iif eth0 lookup 77 priority 100",
+        "rule add oif lo lookup 78 priority 101",
+        "neighbour add proxy 10.0.0.9 dev eth0",
+        "route add multicast 239.0.0.0/8 dev eth0",
+    )
+    agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth0", "-p", "tcp", "-j", "DROP")
+    agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth01", "-j", "DROP")
+    (warning,) = agent.converge(offset="0.0.1.0").warnings
+    assert warning == (
+        "of eth0 still, and of no effect there: the rule 100, the proxy neighbour 10.0.0.9, the multicast route to "
+        "239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`; have it name docker0"
+    )
+    assert agent.converge(offset="0.0.1.0").warnings == []
 
 
 def test_each_asks_the_gateway_from_another_foreign_mac(bench):
