@@ -134,7 +134,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
     known = {name: value for name, value in values.items() if value is not None}
     there = engine.addresses(Path(desired.data_root), desired.bridge)
     resolver = _resolver.find(roots.resolv_conf, roots.proc)
-    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or (record and record.mode == PROXY_ARP)
+    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or record
     # Given back, a machine may have lost iptables again.
     is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
     rules = _iptables.read(runner) if with_rules and has_rules and not is_given_back else ()

@@ -54,7 +54,7 @@ def plan(wanted: Sequence[Rule], state: State, proc: Path) -> list[Step[State]]:
     has left behind is undone as if this run had done it.
     """
     nat = state.rules_of("nat")
-    raw = tuple(rule for rule in state.rules_of("raw") if rule not in state.letting_in)
+    raw = tuple(rule for rule in state.rules_of("raw") if rule not in state.letting_through)
     nat_before, raw_before = ((), ()) if state.is_half_done else (nat, raw)
     is_open = state.sysctls.get(ROUTE_LOCALNET) == "1"
     is_left_open = is_open and raw != raw_before

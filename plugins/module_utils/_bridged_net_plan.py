@@ -25,7 +25,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     Announce,
     AskGateway,
     Forget,
-    LetIn,
+    LetThrough,
     Move,
     Record,
     Remember,
@@ -39,6 +39,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     on,
     restore_lines,
     rules_that_let_in,
+    rules_that_let_out,
     shape_lines,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
@@ -294,7 +295,7 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     if mode == PROXY_ARP:
         arrange = _plan_proxy(state, record, str(found), roots)
     else:
-        arrange = _plan_bridge(desired, state, record, roots)
+        arrange = _plan_bridge(desired, state, record, str(found), roots)
     remember = [step for step in arrange[:1] if isinstance(step, Remember)]  # before anything is changed
     return [*remember, *steps, *arrange[len(remember) :]]
 
@@ -336,8 +337,7 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
     if lines:
         steps += [Remember(roots.record, unsettled, otherwise=record)] if record.verified else []
         steps.append(Restore(unsettled, lines))
-    if state.letting_in:
-        steps.append(LetIn(record.uplink, record.bridge, state.letting_in, ()))
+    steps += _let_through(state, ())
     steps += _sysctls(state, record.sysctls, roots)
     return [*steps, Forget(roots.record)]
 
@@ -359,7 +359,7 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
         steps += _question(desired, current, state.uplink)
     steps.append(GiveBack(current, (), has_followed=persistence.is_used))
-    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+    return [*steps, *_let_through(state, ()), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _remembering_files(state: State, roots: Roots) -> Record:
@@ -376,12 +376,21 @@ def _plan_proxy(state: State, record: Record, found: str, roots: Roots) -> list[
     }
     goal = replace(_remembering(state, record, wanted), verified=True)
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
-    rules, there = rules_that_let_in(record.uplink, record.bridge, found), state.letting_in
-    let_in = [] if set(rules) == set(there) else [LetIn(record.uplink, record.bridge, there, rules)]
-    return [*remember, *_sysctls(state, wanted, roots), *let_in]
+    rules = rules_that_let_in(record.uplink, record.bridge, found)
+    return [*remember, *_sysctls(state, wanted, roots), *_let_through(state, rules)]
 
 
-def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _let_through(state: State, rules: tuple[Rule, ...]) -> list[Step[State]]:
+    there = state.letting_through
+    before = () if state.is_half_done else there
+    if set(rules) == set(there) and there == before:
+        return []
+    is_out = any("--ctstate" in rule.words for rule in (*rules, *there))
+    way = "other inner networks send out by" if is_out else f"{state.uplink} forwards to"
+    return [LetThrough(f"what {way} {state.bridge}", there, rules, before)]
+
+
+def _plan_bridge(desired: Desired, state: State, record: Record, found: str, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_move(desired, state, record)
     _refuse_what_cannot_last(desired, state)
     wanted = {IP_FORWARD: "1"}
@@ -397,6 +406,8 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
         steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
     wanted |= _bridge_sysctls(state) if state.record or is_new else {}
     steps += _sysctls(state, wanted, roots, record.sysctls if is_new else {})
+    if is_new or state.record:  # what somebody else has arranged is left as it is
+        steps += _let_through(state, rules_that_let_out(record.bridge, found))
     lines = move_lines(record if is_new else _without_link_local(record), state.network)
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]

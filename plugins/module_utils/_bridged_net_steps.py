@@ -118,8 +118,8 @@ class State:
         return tuple(rule for rule in self.rules if rule.table == table)
 
     @property
-    def letting_in(self) -> tuple[Rule, ...]:
-        """Those that let through to the bridge what comes from the uplink, whatever the engine does."""
+    def letting_through(self) -> tuple[Rule, ...]:
+        """Those by which passes what the engine may drop otherwise."""
         return tuple(rule for rule in self.rules if "ACCEPT" in rule.words)
 
 
@@ -389,6 +389,7 @@ class Restore(Step[State]):
 
 # dockerd keeps what it finds in this chain and asks it first.
 USER_CHAIN = "DOCKER-USER"
+LET = (*_iptables.COMMENT, "-j", "ACCEPT")
 
 
 def rules_that_let_in(uplink: str, bridge: str, containers: str) -> tuple[Rule, ...]:
@@ -396,44 +397,51 @@ def rules_that_let_in(uplink: str, bridge: str, containers: str) -> tuple[Rule, 
     comes from another device than its bridge (moby, iptabler: filterDirectAccess). It appends those rules."""
     outside = ("!", "-s", "127.0.0.0/8", "-d", containers, "-i", uplink)  # others who pretend to be our loopback
     return (
-        Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *_iptables.COMMENT, "-j", "ACCEPT")),
-        Rule("raw", ("-A", "PREROUTING", *outside, *_iptables.COMMENT, "-j", "ACCEPT")),
+        Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *LET)),
+        Rule("raw", ("-A", "PREROUTING", *outside, *LET)),
+    )
+
+
+def rules_that_let_out(bridge: str, containers: str) -> tuple[Rule, ...]:
+    """The engine keeps its networks apart (chains DOCKER-ISOLATION-*), and takes all that is beyond a bridge with an
+    uplink for one: let its other networks out to all but ``containers``, the bridge's own, and the answers in."""
+    answers = ("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED")
+    return (
+        Rule("filter", ("-A", USER_CHAIN, "!", "-d", containers, "!", "-i", bridge, "-o", bridge, *LET)),
+        Rule("filter", ("-A", USER_CHAIN, "-i", bridge, "!", "-o", bridge, *answers, *LET)),
     )
 
 
 @dataclass(frozen=True)
-class LetIn(Step[State]):
-    """Let through, or no longer, what comes from the uplink to the bridge, which the engine may drop otherwise."""
+class LetThrough(Step[State]):
+    """``rules`` in the place of those that are ``there``, and ``before`` when this is undone. The engine may drop
+    otherwise what they let through."""
 
-    uplink: str
-    bridge: str
-    before: tuple[Rule, ...]
+    description: str
+    there: tuple[Rule, ...]
     rules: tuple[Rule, ...]
+    before: tuple[Rule, ...]
 
     def __str__(self) -> str:
-        return f"{'accept' if self.rules else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
+        return f"{'accept' if self.rules else 'no longer accept'} {self.description}"
 
     def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule not in self.before)
+        others = tuple(rule for rule in state.rules if rule not in self.there)
         return replace(state, rules=(*self.rules, *others))
 
     def do(self, runner: Runner) -> None:
-        self._change(runner, self.before, self.rules)
+        self._change(runner, self.there, self.rules)
 
     def undo(self, runner: Runner) -> None:
-        known = {*self.before, *self.rules}
+        known = {*self.before, *self.there, *self.rules}
         self._change(runner, [rule for rule in _iptables.read(runner) if rule in known], self.before)
 
     @staticmethod
     def _change(runner: Runner, there: Collection[Rule], wanted: Collection[Rule]) -> None:
-        for rule in wanted:
-            if rule not in there:
-                if rule.chain == USER_CHAIN:
-                    runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
-                runner.run("iptables", "-w", "-t", rule.table, "-I", *rule.words[1:])
-        for rule in there:
-            if rule not in wanted:
-                runner.run("iptables", "-w", "-t", rule.table, "-D", *rule.words[1:])
+        added = [rule for rule in wanted if rule not in there]
+        if any(rule.chain == USER_CHAIN for rule in added):
+            runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
+        _iptables.put_first(runner, added, [rule for rule in there if rule not in wanted])
 
 
 @dataclass(frozen=True)

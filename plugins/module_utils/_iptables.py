@@ -115,6 +115,18 @@ def change(runner: Runner, table: str, there: Sequence[Rule], wanted: Sequence[R
     runner.run("iptables-restore", "--noflush", "--wait", stdin="\n".join(_transaction(table, there, wanted)) + "\n")
 
 
+def put_first(runner: Runner, added: Sequence[Rule], removed: Sequence[Rule]) -> None:
+    """In chains that are there, before all other rules. Raises DindError."""
+    lines: list[str] = []
+    for table in dict.fromkeys(rule.table for rule in (*added, *removed)):
+        lines.append(f"*{table}")
+        lines += [" ".join(("-I", *rule.words[1:])) for rule in reversed(added) if rule.table == table]
+        lines += [" ".join(("-D", *rule.words[1:])) for rule in removed if rule.table == table]
+        lines.append("COMMIT")
+    if lines:
+        runner.run("iptables-restore", "--noflush", "--wait", stdin="\n".join(lines) + "\n")
+
+
 def _transaction(table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> Iterator[str]:
     before, after = _own_chains(there), _own_chains(wanted)
     yield f"*{table}"

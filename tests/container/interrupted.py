@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _links
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import on
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -70,7 +71,7 @@ def network() -> Network:
         dataclasses.replace(link, index=0, addresses=tuple(a for a in link.addresses if not a.is_link_local))
         for link in found.links
     ]
-    routes = [route for route in found.routes if not route.is_kernels]
+    routes = [route for link in found.links for route in on(found, link.name)]
     return Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
 
 

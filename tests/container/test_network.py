@@ -254,7 +254,8 @@ def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, tas
     bridged = {"DOCKER_NETWORK_OFFSET": "0.0.64.0", "MESOS_DIND_NETWORK_MODE": mode} if mode else {}
     agent = start("sleep", "1000", env=bridged, dns=[server.address]).await_boot()
     agent.load(task_archive)
-    for network in ("bridge", "host"):
+    agent.inner("network", "create", "own")
+    for network in ("bridge", "own", "host"):
         answer = agent.inner("run", "--rm", "--network", network, "mesos-dind-task", "nslookup", "peer.example")
         assert "192.0.2.7" in answer, network
 

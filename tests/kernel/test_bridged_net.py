@@ -951,6 +951,32 @@ def test_what_the_engine_drops_by_default_is_let_through_to_the_range(bench):
     assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
 
 
+def test_what_the_engine_keeps_apart_from_the_bridge_gets_out_by_it_but_not_to_its_containers(bench):
+    """As dockerd does for each of its networks (moby, iptabler: DOCKER-ISOLATION-STAGE-1 and -2)."""
+    agent = closed(bench.agent("172.17.0.2/16"))
+    agent.converge(offset="0.0.1.0", mode="bridge")
+    inner = bench.inner(agent, "172.17.1.2/16")
+    apart = bench.cleanup.enter_context(namespace())
+    veth(agent.namespace, "br-own", apart, "eth0")
+    agent.namespace.ip("address add 172.30.0.1/16 dev br-own")
+    apart.ip("address add 172.30.0.2/16 dev eth0", "route add default via 172.30.0.1")
+    for rule in (
+        "-A FORWARD -j DOCKER-USER",
+        "-A FORWARD -i br-own -o docker0 -j DROP",
+        "-A FORWARD -i docker0 -o br-own -j DROP",
+        "-t nat -A POSTROUTING -s 172.30.0.0/16 ! -o br-own -j MASQUERADE",
+    ):
+        agent.namespace.run("iptables", "-w", *rule.split())
+    assert connects(apart, bench.host, GATEWAY) == "172.17.0.2"
+    assert not apart.pings("172.17.1.2", seconds=1)
+    bench.host.ip("route add 172.30.0.0/16 via 172.17.0.2")
+    assert not bench.host.pings("172.30.0.2", seconds=1)
+    assert connects(bench.host, inner, "172.17.1.2") == GATEWAY
+    assert agent.converge(offset="0.0.1.0", mode="bridge").actions == []
+    agent.converge(state="absent")
+    assert opened(agent) == UNTOUCHED
+
+
 def test_what_the_engine_drops_before_it_is_routed_is_let_in_to_the_range_only(bench):
     """As Docker 28 and later do for each container (moby, iptabler: filterDirectAccess)."""
     agent = closed(bench.agent("172.17.0.2/16"))
