@@ -9,6 +9,7 @@ so that they meet no outer route.
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +27,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _ipta
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
-    BRIDGE,
     BRIDGE_NF,
-    DEFAULT,
-    PROXY_ARP,
     SYSCTLS,
     Desired,
     Roots,
@@ -45,6 +43,10 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan impor
     plan,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    BRIDGE,
+    DEFAULT,
+    PROXY_ARP,
+    Move,
     Record,
     State,
     Survey,
@@ -52,7 +54,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
-from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -60,8 +62,6 @@ __all__ = ["Desired", "RangeError", "Roots", "core", "inspect", "require"]
 
 SURVEY_SECONDS = 0.05
 SURVEYED_ADDRESSES = 1024
-ANYBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe
-FOREIGN_MAC = "02:42:6d:64:69:6e"  # locally administered: nobody's own
 # asm-generic/socket.h, since Linux 5.14: a number that no other network namespace of this boot has or will have.
 SO_NETNS_COOKIE = 71
 
@@ -73,7 +73,7 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
 
     def look() -> State:
         state = inspect(desired, runner, roots)
-        if desired.is_bridged and (state.record is None or not state.record.verified):
+        if desired.is_bridged and not state.is_port and (state.record is None or not state.record.verified):
             surveys[:] = surveys or [survey(desired, state)]
             state = replace(state, survey=surveys[0])
         if state.record is None and mode_of(desired, state) == PROXY_ARP:
@@ -81,14 +81,22 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
         return state
 
     with undisturbed():
+        switch = "" if check else _prove_nat(desired, runner)
         done = _plan.converge(look, lambda state: plan(desired, state, roots), runner, check=check)
+    left = _left_behind(done.before, runner) if _moved_anew(done.steps) else []
     return Outcome(
-        actions=done.actions,
+        actions=[*([switch] if switch else []), *done.actions],
         before=_described(done.before),
         after=_described(done.after),
         facts=facts(desired, done.after),
-        warnings=_warnings(desired, surveys, done.before),
+        warnings=[*_warnings(desired, surveys, done.before), *left],
     )
+
+
+def _prove_nat(desired: Desired, runner: Runner) -> str:
+    """Before an engine is started: where the bridge is there, one was, or this has been seen to already."""
+    is_first = desired.bridge not in (name for _index, name in socket.if_nameindex())
+    return _iptables.prove(runner) if desired.state == "present" and is_first and _iptables.is_installed() else ""
 
 
 def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
@@ -98,7 +106,7 @@ def require(roots: Roots | None = None, **params: Any) -> dict[str, Any]:
     find out whether the link carries foreign MAC addresses takes questions to the neighbours.
     """
     desired = Desired.of(params)
-    return facts(desired, inspect(desired, Runner(), roots or Roots()))
+    return facts(desired, inspect(desired, Runner(), roots or Roots(), with_rules=False))
 
 
 @contextmanager
@@ -115,8 +123,8 @@ def undisturbed() -> Iterator[None]:
 # Inspecting
 
 
-def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
-    """The network namespace as it is; three forks at most."""
+def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool = True) -> State:
+    """The network namespace as it is; three forks at most. No facts are made of the rules."""
     network = _links.read(runner)
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
@@ -130,11 +138,10 @@ def inspect(desired: Desired, runner: Runner, roots: Roots) -> State:
     known = {name: value for name, value in values.items() if value is not None}
     there = engine.addresses(Path(desired.data_root), desired.bridge)
     resolver = _resolver.find(roots.resolv_conf, roots.proc)
-    is_proxy = bool(drop_in) or (record is not None and record.mode == PROXY_ARP)
-    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or is_proxy
+    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or record or drop_in
     # Given back, a machine may have lost iptables again.
     is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
-    rules = _iptables.read(runner) if has_rules and not is_given_back else ()
+    rules = _iptables.read(runner) if with_rules and has_rules and not is_given_back else ()
     state = State(
         namespace,
         uplink,
@@ -239,25 +246,33 @@ def _behind(bridge: str, device: str, network: Network) -> str:
 
 
 def survey(desired: Desired, state: State) -> Survey:
-    """Ask the neighbours: who has an address of the range, and does the link carry foreign MAC addresses?"""
+    """Ask the neighbours, who cannot be this machine's own containers as long as the uplink is no port: who has an
+    address of the range, and does the link carry foreign MAC addresses?"""
     found = carve(desired, state)
-    uplink = state.bridge_link if state.is_port and state.bridge_link else state.uplink_link
+    uplink = state.uplink_link
     if not uplink.up:
         return Survey()
     addresses = [str(address) for address in found[:SURVEYED_ADDRESSES]]
     gateway = gateway_of(originals(state), 4)
-    asks_foreign = bool(gateway) and desired.mode == "auto" and not state.is_port
-    own, foreign = [(uplink.mac, address) for address in addresses], [(FOREIGN_MAC, gateway)] if asks_foreign else []
-    heard = probes.answering(uplink.name, own + foreign, ANYBODY, SURVEY_SECONDS)
+    asks_foreign = bool(gateway) and desired.mode == "auto"
+    stranger = _strangers_mac()
+    own, foreign = [(uplink.mac, address) for address in addresses], [(stranger, gateway)] if asks_foreign else []
+    heard = probes.answering(uplink.name, own + foreign, probes.ANYBODY, SURVEY_SECONDS)
     taken = tuple(address for mac, address in own if (mac, address) in heard)
     seconds = min(1.0, desired.verify_timeout)
 
     def answers(mac: str) -> bool:
         """Once more, with patience: a MAC address that is dropped is not to be mistaken for a slow gateway."""
-        return bool(probes.answering(uplink.name, [(mac, gateway)], ANYBODY, seconds))
+        return bool(probes.answering(uplink.name, [(mac, gateway)], probes.ANYBODY, seconds))
 
-    carried = heard.issuperset(foreign) or answers(FOREIGN_MAC) or not answers(uplink.mac)
+    carried = heard.issuperset(foreign) or answers(stranger) or not answers(uplink.mac)
     return Survey(taken, foreign_mac=carried)
+
+
+def _strangers_mac() -> str:
+    """Locally administered, so nobody's own, and another one each time: several may be asking at once, and what is
+    between them and the gateway learns where a MAC address is."""
+    return f"02:{os.urandom(5).hex(':')}"
 
 
 # Answering
@@ -275,7 +290,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     base |= {"bip": bip(desired, state), "dns": dns(desired, state)}
     base |= {"dns_options": list(state.resolver.options) if state.resolver else []}
     if mode == DEFAULT:
-        pools = inner.pools(state.network, desired.bridge)[1:]
+        pools = inner.pools(state.network, desired.bridge, state.uplink)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
     record, found = replace(originals(state), mode=mode), carve(desired, state)
     base |= {
@@ -301,12 +316,25 @@ def _described(state: State) -> dict[str, Any]:
         "sysctls": dict(state.sysctls),
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),
-        "rules": [str(rule) for rule in state.rules],
+        "rules": [str(rule) for rule in sorted(state.rules, key=lambda rule: rule.table)],
         "files": {
             path: text.splitlines() for path, text in {**state.persistence.files, **state.ifupdown.files}.items()
         },
         "drop_in": state.drop_in.splitlines(),
     }
+
+
+def _moved_anew(steps: Sequence[Step[State]]) -> bool:
+    return any(isinstance(step, Move) and step.reversible for step in steps)
+
+
+def _left_behind(before: State, runner: Runner) -> list[str]:
+    """What names the uplink, by which nothing is routed in or out any more."""
+    bound = [bound.what for bound in before.network.bound if bound.device == before.uplink]
+    saved = runner.run("iptables-save").stdout if _iptables.is_installed() else ""
+    bound += [f"`{rule}`" for rule in _iptables.naming(before.uplink, saved)]
+    shown = ", ".join(bound[:5]) + (", ..." if len(bound) > 5 else "")
+    return [f"of {before.uplink} still, and of no effect there: {shown}; have it name {before.bridge}"] if bound else []
 
 
 def _warnings(desired: Desired, surveys: Sequence[Survey], before: State) -> list[str]:

@@ -50,24 +50,35 @@ def redirection(resolver: Resolver, address: str, outside: Sequence[str]) -> tup
 def plan(wanted: Sequence[Rule], state: State, proc: Path) -> list[Step[State]]:
     """What makes ``wanted`` the redirection; none is wanted where it is empty.
 
-    The guard is there exactly where it was this plan that opened ROUTE_LOCALNET, and so remembers it.
+    The guard is there exactly where it was this plan that opened ROUTE_LOCALNET, and so remembers it. What a killed run
+    has left behind is undone as if this run had done it.
     """
-    nat, raw = state.rules_of("nat"), state.rules_of("raw")
+    nat = state.rules_of("nat")
+    raw = tuple(rule for rule in state.rules_of("raw") if rule not in state.letting_through)
+    nat_before, raw_before = ((), ()) if state.is_half_done else (nat, raw)
     is_open = state.sysctls.get(ROUTE_LOCALNET) == "1"
-    redirect = [] if set(wanted) == set(nat) else [SetRules("nat", nat, tuple(wanted))]
+    is_left_open = is_open and raw != raw_before
+    redirect = (
+        [] if set(wanted) == set(nat) and nat == nat_before else [SetRules("nat", nat, tuple(wanted), nat_before)]
+    )
     if wanted:
-        guard = [SetRules("raw", raw, GUARD)] if set(raw) != set(GUARD) and (raw or not is_open) else []
-        opening = [] if is_open else [SetSysctl(proc, ROUTE_LOCALNET, "1", state.sysctls.get(ROUTE_LOCALNET))]
+        is_guarded = set(raw) == set(GUARD) and raw == raw_before
+        guard = [] if is_guarded or (is_open and not raw) else [SetRules("raw", raw, GUARD, raw_before)]
+        closed = "0" if raw else state.sysctls.get(ROUTE_LOCALNET)
+        opening = [] if is_open and not is_left_open else [SetSysctl(proc, ROUTE_LOCALNET, "1", closed)]
         return [*guard, *opening, *redirect]
     closing = [SetSysctl(proc, ROUTE_LOCALNET, "0", "1")] if raw and is_open else []
-    return [*redirect, *closing, *([SetRules("raw", raw, ())] if raw else [])]
+    return [*redirect, *closing, *([SetRules("raw", raw, (), raw)] if raw else [])]
 
 
 @dataclass(frozen=True)
 class SetRules(Step[State]):
+    """``rules`` in the place of those that are ``there``, and ``before`` when this is undone."""
+
     table: str
-    before: tuple[Rule, ...]
+    there: tuple[Rule, ...]
     rules: tuple[Rule, ...]
+    before: tuple[Rule, ...]
 
     def __str__(self) -> str:
         if self.table == "raw":
@@ -75,12 +86,13 @@ class SetRules(Step[State]):
         return f"{'pass' if self.rules else 'no longer pass'} inner containers' questions on to {_resolver.ADDRESS}"
 
     def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule.table != self.table)
+        others = tuple(rule for rule in state.rules if rule not in self.there)
         return replace(state, rules=(*others, *self.rules))
 
     def do(self, runner: Runner) -> None:
-        _iptables.change(runner, self.table, self.before, self.rules)
+        _iptables.change(runner, self.table, self.there, self.rules)
 
     def undo(self, runner: Runner) -> None:
-        there = [rule for rule in _iptables.read(runner) if rule.table == self.table]
+        known = {*self.before, *self.there, *self.rules}
+        there = [rule for rule in _iptables.read(runner) if rule in known]
         _iptables.change(runner, self.table, there, self.before)

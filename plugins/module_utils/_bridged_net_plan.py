@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,19 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_fil
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_ifupdown as ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
+    BRIDGE,
+    DEFAULT,
+    PROXY_ARP,
     Announce,
     AskGateway,
     Forget,
-    Forward,
+    LetThrough,
     Move,
     Record,
     Remember,
@@ -31,9 +36,12 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     ShapeBridge,
     State,
     leaving,
+    missing_routes,
     move_lines,
     on,
     restore_lines,
+    rules_that_let_in,
+    rules_that_let_out,
     shape_lines,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
@@ -45,7 +53,6 @@ from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeErr
 if TYPE_CHECKING:
     from netaddr import IPNetwork
 
-BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
 IP_FORWARD = "net/ipv4/ip_forward"
 BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
 PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
@@ -54,6 +61,8 @@ DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 # What is looked at below /proc/sys, with the device's name in its place.
 SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, names.ROUTE_LOCALNET)
 SMALLEST_IPV6_MTU = 1280
+SMALLEST_ROUTED = 30  # the prefix length of a network with two hosts
+LONGEST_LABEL = 15  # linux/if.h: IFNAMSIZ, with the zero at its end
 ETHERNET_MTU = 1500
 
 
@@ -216,6 +225,12 @@ def carve(desired: Desired, state: State) -> IPNetwork:
     for address in record.addresses:
         if address.family == 4 and _ranges.network(address.local) in found:
             raise RangeError(f"the range {found} holds {address.local}, which {record.uplink} has as well")
+    if mode_of(desired, state) == PROXY_ARP and found.prefixlen > SMALLEST_ROUTED:
+        raise RangeError(
+            f"with proxy ARP the range {found} has no room for the bridge and a container; allowed are sizes up to "
+            f"{SMALLEST_ROUTED}",
+            "size",
+        )
     return found
 
 
@@ -275,7 +290,7 @@ def bip(desired: Desired, state: State) -> str:
     if mode == PROXY_ARP:
         found = carve(desired, state)
         return f"{found[1]}/{found.prefixlen}"
-    return inner.first_address(inner.pools(state.network, state.bridge)[0])
+    return inner.first_address(inner.pools(state.network, state.bridge, state.uplink)[0])
 
 
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -285,13 +300,16 @@ def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
     mode = mode_of(desired, state)
     steps = names.plan(_redirection(desired, state), state, roots.proc) + _plan_engine(desired, state)
     if mode == DEFAULT:
-        return steps + _plan_absent(desired, state, roots)
-    carve(desired, state)
+        return [*steps, *_plan_absent(desired, state, roots)]
+    found = carve(desired, state)
     record = replace(originals(state), mode=mode)
     carve_ipv6(desired, record)
     if mode == PROXY_ARP:
-        return steps + _plan_proxy(desired, state, record, roots)
-    return steps + _plan_bridge(desired, state, record, roots)
+        arrange = _plan_proxy(desired, state, record, str(found), roots)
+    else:
+        arrange = _plan_bridge(desired, state, record, str(found), roots)
+    remember = [step for step in arrange[:1] if isinstance(step, Remember)]  # before anything is changed
+    return [*remember, *steps, *arrange[len(remember) :]]
 
 
 def dns(desired: Desired, state: State) -> list[str]:
@@ -334,9 +352,9 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
     if lines:
         steps += [Remember(roots.record, unsettled, otherwise=record)] if record.verified else []
         steps.append(Restore(unsettled, lines))
-    if state.forwards:
-        steps.append(Forward(record.uplink, record.bridge, wanted=False))
-    return [*steps, *_sysctls(state, record.sysctls, roots), *give_up, Forget(roots.record)]
+    steps += _let_through(state, ())
+    steps += _sysctls(state, record.sysctls, roots)
+    return [*steps, *give_up, Forget(roots.record)]
 
 
 def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -356,7 +374,7 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
         steps += _question(desired, current, state.uplink)
     steps.append(GiveBack(current, (), has_followed=persistence.is_used))
-    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+    return [*steps, *_let_through(state, ()), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]:
@@ -373,7 +391,7 @@ def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]
     if set(there.leasing) - {state.uplink}:
         steps.append(ifupdown.MoveClient(roots.ifupdown, state.bridge, state.uplink, state.uplink))
     steps += [ifupdown.SetStates(roots.ifupdown.states, before, given_back)] if before != given_back else []
-    return [*steps, *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+    return [*steps, *_let_through(state, ()), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _remembering_files(state: State, roots: Roots) -> Record:
@@ -382,7 +400,7 @@ def _remembering_files(state: State, roots: Roots) -> Record:
     return replace(originals(state), sysctls={IP_FORWARD: "0"} if was_off else {})
 
 
-def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _plan_proxy(desired: Desired, state: State, record: Record, found: str, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_last_without_the_bridge(desired, state, roots)
     wanted = {
         IP_FORWARD: "1",
@@ -391,13 +409,23 @@ def _plan_proxy(desired: Desired, state: State, record: Record, roots: Roots) ->
     }
     goal = replace(_remembering(state, record, wanted), verified=True)
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
-    forward = [] if state.forwards else [Forward(record.uplink, record.bridge, wanted=True)]
-    steps = [*remember, *_sysctls(state, wanted, roots), *forward]
-    drop_in = "" if desired.persist == "none" else proxy.wanted(record.uplink, record.bridge, wanted, goal.sysctls)
+    rules = rules_that_let_in(record.uplink, record.bridge, found)
+    steps = [*remember, *_sysctls(state, wanted, roots), *_let_through(state, rules)]
+    drop_in = "" if desired.persist == "none" else proxy.wanted(record.uplink, rules, wanted, goal.sysctls)
     return steps if drop_in == state.drop_in else [*steps, proxy.SetDropIn(roots.drop_in, state.drop_in, drop_in)]
 
 
-def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _let_through(state: State, rules: tuple[Rule, ...]) -> list[Step[State]]:
+    there = state.letting_through
+    before = () if state.is_half_done else there
+    if set(rules) == set(there) and there == before:
+        return []
+    is_out = any("--ctstate" in rule.words for rule in (*rules, *there))
+    way = "other inner networks send out by" if is_out else f"{state.uplink} forwards to"
+    return [LetThrough(f"what {way} {state.bridge}", there, rules, before)]
+
+
+def _plan_bridge(desired: Desired, state: State, record: Record, found: str, roots: Roots) -> list[Step[State]]:
     _refuse_what_cannot_move(desired, state, record)
     manager = _lasting_manager(desired, state, record, roots)
     wanted = {IP_FORWARD: "1"}
@@ -411,7 +439,10 @@ def _plan_bridge(desired: Desired, state: State, record: Record, roots: Roots) -
     shape = _shape_lines(state, record, mtu, is_new)
     if is_new or (state.record and shape):
         steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
-    steps += _sysctls(state, {**wanted, **(_bridge_sysctls(state) if state.record or is_new else {})}, roots)
+    wanted |= _bridge_sysctls(state) if state.record or is_new else {}
+    steps += _sysctls(state, wanted, roots, record.sysctls if is_new else {})
+    if is_new or state.record:  # what somebody else has arranged is left as it is
+        steps += _let_through(state, rules_that_let_out(record.bridge, found))
     lines = move_lines(record if is_new else _without_link_local(record), state.network)
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]
@@ -491,9 +522,37 @@ def _refuse_what_cannot_move(desired: Desired, state: State, record: Record) -> 
                 f"the route to {route.dst} has what cannot be moved: {', '.join(route.foreign)}",
                 cure="remove the route, or name another uplink",
             )
+    for address in record.addresses:
+        if address.alias and len(record.bridge + address.alias) > LONGEST_LABEL:
+            raise DindError(
+                f"{address.local} would have the label {record.bridge}{address.alias} on the bridge, which is longer "
+                f"than {LONGEST_LABEL} characters",
+                cure="shorten its label, or the bridge's name",
+            )
+    _refuse_unreachable_gateways(state, record)
     mtu = bridge_mtu(desired, state)
     if mtu < SMALLEST_IPV6_MTU and any(a.family == 6 and not a.is_link_local for a in record.addresses):
         raise ParameterError(f"mtu {mtu} is below {SMALLEST_IPV6_MTU}, which IPv6 on {uplink.name} needs", "mtu")
+
+
+def _refuse_unreachable_gateways(state: State, record: Record) -> None:
+    """A route stays when what made its gateway a neighbour goes, but cannot be made again (fib_check_nh)."""
+    for route in missing_routes(record, state.network, record.bridge):
+        if not _has_neighbouring_gateway(route, record):
+            raise DindError(
+                f"the route to {route.dst} could not be made again: no address of {record.uplink} and no route of its "
+                f"own leads to the gateway {route.gateway} any more",
+                cure="remove the route, or give it `onlink`",
+            )
+
+
+def _has_neighbouring_gateway(route: Route, record: Record) -> bool:
+    if not route.gateway or "onlink" in route.options:
+        return True
+    gateway = ip_address(route.gateway.rpartition(" ")[2])
+    prefixes = [address.prefix for address in record.addresses if not address.noprefixroute]
+    prefixes += [other.prefix for other in record.routes if other.leads_to_neighbours]
+    return (gateway.version == 6 and gateway.is_link_local) or any(gateway in prefix for prefix in prefixes)
 
 
 def _lasting_manager(desired: Desired, state: State, record: Record, roots: Roots) -> str:
@@ -570,11 +629,15 @@ def _bridge_sysctls(state: State) -> dict[str, str]:
     return {} if disabled is None else {DISABLE_IPV6.format(state.bridge): disabled}
 
 
-def _sysctls(state: State, wanted: Mapping[str, str], roots: Roots) -> list[Step[State]]:
+def _sysctls(
+    state: State, wanted: Mapping[str, str], roots: Roots, before: Mapping[str, str] | None = None
+) -> list[Step[State]]:
+    """``before`` is what an undoing gives back, also what a killed run has set already."""
+    known = before or {}
     return [
-        SetSysctl(roots.proc, name, value, state.sysctls.get(name))
+        SetSysctl(roots.proc, name, value, known.get(name, state.sysctls.get(name)))
         for name, value in wanted.items()
-        if state.sysctls.get(name) != value
+        if state.sysctls.get(name) != value or name in known
     ]
 
 
@@ -587,5 +650,12 @@ def _question(desired: Desired, record: Record, device: str) -> list[Step[State]
     gateways = tuple(filter(None, (gateway_of(record, 4), gateway_of(record, 6))))
     if not (desired.verify and gateways):
         return []
-    sender = own_address(record).local
-    return [AskGateway(device, record.mac, sender, gateways, desired.verify_timeout)]
+    return [AskGateway(device, record.mac, _sender(record), gateways, desired.verify_timeout)]
+
+
+def _sender(record: Record) -> str:
+    """Who asks an IPv4 gateway. A lease may have gone; then it is nobody, as in a probe (RFC 5227)."""
+    try:
+        return own_address(record).local
+    except RangeError:
+        return probes.ANYBODY

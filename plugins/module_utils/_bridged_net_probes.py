@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 
+ANYBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe
 BROADCAST_MAC = b"\xff" * 6
 ETH_P_ARP = 0x0806
 ARP = struct.Struct("!HHBBH6s4s6s4s")

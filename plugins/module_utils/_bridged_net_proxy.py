@@ -8,26 +8,29 @@ Without the engine there is nobody to answer for. Nor does it matter who manages
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import USER_CHAIN, State, forward_rule
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import USER_CHAIN, State
+from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 DROP_IN = "systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
 NOTE = "# Before: "
 SET = 'echo "$1" >"$0"'
-ACCEPT = 'iptables -w -N "$0" 2>/dev/null; iptables -w -C "$0" "$@" 2>/dev/null || exec iptables -w -I "$0" "$@"'
+CHAIN = 'iptables -w -N "$0" 2>/dev/null || true'
+ACCEPT = 'iptables -w -t "$0" -C "$@" 2>/dev/null || exec iptables -w -t "$0" -I "$@"'
 
 
-def wanted(uplink: str, bridge: str, settings: Mapping[str, str], before: Mapping[str, str]) -> str:
+def wanted(uplink: str, rules: Sequence[Rule], settings: Mapping[str, str], before: Mapping[str, str]) -> str:
     """The drop-in. ``settings`` and those ``before`` us are by their paths below /proc/sys."""
     commands: list[tuple[str, ...]] = []
     commands += [("/bin/sh", "-c", SET, f"/proc/sys/{name}", value) for name, value in settings.items()]
-    commands.append(("/bin/sh", "-c", ACCEPT, USER_CHAIN, *forward_rule(uplink, bridge).words[2:]))
+    commands.append(("/bin/sh", "-c", CHAIN, USER_CHAIN))
+    commands += [("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in rules]
     noted = json.dumps({"uplink": uplink, "sysctls": dict(before)}, sort_keys=True)
     return "\n".join([
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",

@@ -22,6 +22,8 @@ from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._resolver import Resolver
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
+BRIDGE, PROXY_ARP, DEFAULT = "bridge", "proxy_arp", "default"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -111,13 +113,18 @@ class State:
     def bridge_link(self) -> Link | None:
         return self.network.link(self.bridge)
 
+    @property
+    def is_half_done(self) -> bool:
+        """Whether a run was killed before what it arranged was found good."""
+        return self.record is not None and not self.record.verified
+
     def rules_of(self, table: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.table == table)
 
     @property
-    def forwards(self) -> bool:
-        """Whether what comes from the uplink is let through to the bridge, whatever the engine does."""
-        return forward_rule(self.uplink, self.bridge) in self.rules
+    def letting_through(self) -> tuple[Rule, ...]:
+        """Those by which passes what the engine may drop otherwise."""
+        return tuple(rule for rule in self.rules if "ACCEPT" in rule.words)
 
 
 def with_link(network: Network, link: Link) -> Network:
@@ -128,7 +135,9 @@ def with_link(network: Network, link: Link) -> Network:
 
 def on(network: Network, device: str) -> tuple[Route, ...]:
     """The routes through ``device`` that the kernel did not make by itself."""
-    return tuple(route for route in network.routes if route.device == device and not route.is_kernels)
+    link = network.link(device)
+    addresses = link.addresses if link else ()
+    return tuple(route for route in network.routes if route.device == device and not route.is_kernels(addresses))
 
 
 def missing_routes(record: Record, network: Network, device: str) -> list[Route]:
@@ -251,9 +260,10 @@ class Remember(Step[State]):
         self._write(self.record)
 
     def undo(self, runner: Runner) -> None:
+        """What could not be given back stays remembered: the next run, or `absent`, gives it back."""
         if self.otherwise:
             self._write(self.otherwise)
-        else:
+        elif self.record.mode != BRIDGE or not restore_lines(self.record, _links.read(runner)):
             self.path.unlink(missing_ok=True)
 
     def _write(self, record: Record) -> None:
@@ -316,7 +326,7 @@ class _Reversible(Step[State]):
 
     def undo(self, runner: Runner) -> None:
         if self.reversible:
-            _links.change(runner, restore_lines(self.record, _links.read(runner)))
+            _links.change(runner, restore_lines(self.record, _links.read(runner)), all_the_same=True)
 
 
 @dataclass(frozen=True)
@@ -378,46 +388,64 @@ class Restore(Step[State]):
         return replace(state, network=replace(network, routes=(*kept, *routes), neighbours=(*static, *entries)))
 
     def do(self, runner: Runner) -> None:
-        _links.change(runner, self.lines)
+        _links.change(runner, self.lines, all_the_same=True)
 
 
 # dockerd keeps what it finds in this chain and asks it first.
 USER_CHAIN = "DOCKER-USER"
+LET = (*_iptables.COMMENT, "-j", "ACCEPT")
 
 
-def forward_rule(uplink: str, bridge: str) -> Rule:
-    return Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *_iptables.COMMENT, "-j", "ACCEPT"))
+def rules_that_let_in(uplink: str, bridge: str, containers: str) -> tuple[Rule, ...]:
+    """To ``containers``, a range. Since Docker 28 the engine also drops, for each of them and before it is routed, what
+    comes from another device than its bridge (moby, iptabler: filterDirectAccess). It appends those rules."""
+    outside = ("!", "-s", "127.0.0.0/8", "-d", containers, "-i", uplink)  # others who pretend to be our loopback
+    return (
+        Rule("filter", ("-A", USER_CHAIN, "-i", uplink, "-o", bridge, *LET)),
+        Rule("raw", ("-A", "PREROUTING", *outside, *LET)),
+    )
+
+
+def rules_that_let_out(bridge: str, containers: str) -> tuple[Rule, ...]:
+    """The engine keeps its networks apart (chains DOCKER-ISOLATION-*), and takes all that is beyond a bridge with an
+    uplink for one: let its other networks out to all but ``containers``, the bridge's own, and the answers in."""
+    answers = ("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED")
+    return (
+        Rule("filter", ("-A", USER_CHAIN, "!", "-d", containers, "!", "-i", bridge, "-o", bridge, *LET)),
+        Rule("filter", ("-A", USER_CHAIN, "-i", bridge, "!", "-o", bridge, *answers, *LET)),
+    )
 
 
 @dataclass(frozen=True)
-class Forward(Step[State]):
-    """Let through, or no longer, what comes from the uplink to the bridge, which the engine may drop otherwise."""
+class LetThrough(Step[State]):
+    """``rules`` in the place of those that are ``there``, and ``before`` when this is undone. The engine may drop
+    otherwise what they let through."""
 
-    uplink: str
-    bridge: str
-    wanted: bool
+    description: str
+    there: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
+    before: tuple[Rule, ...]
 
     def __str__(self) -> str:
-        return f"{'accept' if self.wanted else 'no longer accept'} what {self.uplink} forwards to {self.bridge}"
-
-    @property
-    def rule(self) -> Rule:
-        return forward_rule(self.uplink, self.bridge)
+        return f"{'accept' if self.rules else 'no longer accept'} {self.description}"
 
     def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule != self.rule)
-        return replace(state, rules=(*others, self.rule) if self.wanted else others)
+        others = tuple(rule for rule in state.rules if rule not in self.there)
+        return replace(state, rules=(*self.rules, *others))
 
     def do(self, runner: Runner) -> None:
-        if self.wanted:
-            runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
-            runner.run("iptables", "-w", "-I", *self.rule.words[1:])
-        else:
-            runner.run("iptables", "-w", "-D", *self.rule.words[1:])
+        self._change(runner, self.there, self.rules)
 
     def undo(self, runner: Runner) -> None:
-        if self.wanted:
-            runner.run("iptables", "-w", "-D", *self.rule.words[1:], ok=(0, 1))
+        known = {*self.before, *self.there, *self.rules}
+        self._change(runner, [rule for rule in _iptables.read(runner) if rule in known], self.before)
+
+    @staticmethod
+    def _change(runner: Runner, there: Collection[Rule], wanted: Collection[Rule]) -> None:
+        added = [rule for rule in wanted if rule not in there]
+        if any(rule.chain == USER_CHAIN for rule in added):
+            runner.run("iptables", "-w", "-N", USER_CHAIN, ok=(0, 1))  # 1: there already
+        _iptables.put_first(runner, added, [rule for rule in there if rule not in wanted])
 
 
 @dataclass(frozen=True)

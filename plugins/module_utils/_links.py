@@ -7,9 +7,12 @@ Each of them also knows the words by which `ip` makes it again, on the same devi
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -22,8 +25,13 @@ ROUTE_WORDS = {"from": "from", "tos": "tos", "table": "table", "protocol": "prot
 ROUTE_METRICS = frozenset(
     {"mtu", "advmss", "window", "initcwnd", "initrwnd", "hoplimit", "ssthresh", "cwnd", "quickack"}
 )
+# net/ipv6/route.c, IP6_RT_PRIO_ADDRCONF: of the route that an IPv6 address brings with it, unless it says another.
+IPV6_PREFIX_METRIC = 256
 # What only describes the moment.
 ROUTE_IGNORED = frozenset({"type", "dst", "gateway", "via", "dev", "metric", "flags", "metrics", "pref", "expires"})
+
+
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,11 @@ class Address:
         return f"{self.local}/{self.prefixlen}"
 
     @property
+    def prefix(self) -> Prefix:
+        """The network in which its neighbours are."""
+        return ipaddress.ip_network(f"{self.peer or self.local}/{self.prefixlen}", strict=False)
+
+    @property
     def is_leased(self) -> bool:
         return self.valid != FOREVER
 
@@ -68,6 +81,8 @@ class Address:
         words += ["nodad"] if self.family == 6 else []
         if self.is_leased and not lasting:
             words += ["valid_lft", str(self.valid), "preferred_lft", str(self.preferred)]
+        elif self.preferred == 0:  # deprecated: no source of new connections (RFC 4862)
+            words += ["preferred_lft", "0"]
         return " ".join(words)
 
 
@@ -90,19 +105,41 @@ class Route:
         return self.dst == "default" and "table" not in self.options
 
     @property
-    def is_kernels(self) -> bool:
-        """Made by the kernel together with an address."""
-        return ("proto", "kernel") in zip(self.options, self.options[1:], strict=False)
+    def prefix(self) -> Prefix:
+        everything = "0.0.0.0/0" if self.family == 4 else "::/0"
+        return ipaddress.ip_network(everything if self.dst == "default" else self.dst, strict=False)
+
+    @property
+    def leads_to_neighbours(self) -> bool:
+        """So that one of them can be the gateway of another route. With IPv6 no scope is shown."""
+        return not self.gateway and (self.family == 6 or self.says("scope", "link"))
+
+    def says(self, word: str, value: str) -> bool:
+        return (word, value) in zip(self.options, self.options[1:], strict=False)
+
+    def is_kernels(self, addresses: Iterable[Address]) -> bool:
+        """Made by the kernel together with one of the device's ``addresses``.
+
+        One that has `noprefixroute` brings no route: whoever gave it has made the route, and NetworkManager calls it
+        the kernel's as well (nm-l3-config-data.c: NM_IP_CONFIG_SOURCE_KERNEL).
+        """
+        return self.says("proto", "kernel") and any(self._comes_with(address) for address in addresses)
+
+    def _comes_with(self, address: Address) -> bool:
+        metric = address.metric or (IPV6_PREFIX_METRIC if self.family == 6 else 0)
+        if address.noprefixroute or (metric, address.prefix) != (self.metric, self.prefix):
+            return False
+        return self.family == 6 or self.says("src", address.local)
 
     @property
     def is_advertised(self) -> bool:
         """Learnt from a router's advertisement, and refreshed by the next one."""
-        return ("proto", "ra") in zip(self.options, self.options[1:], strict=False)
+        return self.says("proto", "ra")
 
     @property
     def is_dynamic(self) -> bool:
         """Learnt from a router's advertisement or with a lease."""
-        return self.is_advertised or ("proto", "dhcp") in zip(self.options, self.options[1:], strict=False)
+        return self.is_advertised or self.says("proto", "dhcp")
 
     def words(self, device: str, *, lasting: bool) -> str:
         """The route through ``device``, for `ip route`; ``lasting`` makes it permanent."""
@@ -146,12 +183,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What names a device and is no address, route or neighbour that could be given to another one."""
+
+    device: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Network:
     """What there is in a network namespace."""
 
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    bound: tuple[Bound, ...] = ()
 
     def link(self, name: str) -> Link | None:
         return next((link for link in self.links if link.name == name), None)
@@ -159,34 +205,48 @@ class Network:
 
 def read(runner: Runner) -> Network:
     """The network namespace that this process is in; two forks."""
-    commands = "address show\nneighbour show nud permanent\n"
-    links, neighbours = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    commands = "address show\nneighbour show nud permanent\nneighbour show proxy\nrule show\n"
+    shown = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
+    links, neighbours, proxies, rules = shown
     # Not with the details, which also tell what a route has by default.
     commands = "route show table all root 0.0.0.0/0\nroute show table all root ::/0\n"
-    shown = documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)
+    by_family = [*documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)]
     routes = [
         parsed
-        for family, document in zip((4, 6), shown, strict=True)
+        for family, document in zip((4, 6), by_family, strict=True)
         for route in document
         for parsed in parse_route(route, family)
+    ]
+    bound = [
+        Bound(rule[key], f"the rule {rule['priority']}") for rule in rules for key in ("iif", "oif") if key in rule
+    ]
+    bound += [Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry]
+    bound += [
+        Bound(route["dev"], f"the multicast route to {route['dst']}")
+        for route in chain.from_iterable(by_family)
+        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route
     ]
     return Network(
         tuple(parse_link(link) for link in links),
         tuple(routes),
         tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
+        tuple(bound),
     )
 
 
-def change(runner: Runner, lines: Iterable[str]) -> None:
-    """All of ``lines`` as one batch of `ip`, which stops at the first that fails. Raises DindError that names it."""
+def change(runner: Runner, lines: Iterable[str], *, all_the_same: bool = False) -> None:
+    """All of ``lines`` as one batch of `ip`, which stops at the first that fails, or ``all_the_same`` does the others
+    too. Raises DindError that names what failed."""
     batch = [*lines]
     if not batch:
         return
-    done = runner.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in batch), ok=range(256))
+    force = ("-force",) if all_the_same else ()
+    done = runner.run("ip", *force, "-batch", "-", stdin="".join(f"{line}\n" for line in batch), ok=range(256))
     if done.status:
-        said, _separator, number = done.stderr.strip().rpartition("Command failed -:")
-        line = batch[int(number) - 1] if number.isdecimal() else "; ".join(batch)
-        raise DindError(f"`ip {line}` failed with status {done.status}: {said.strip() or done.stderr.strip()}")
+        failures = re.findall(r"(.*?)Command failed -:(\d+)", done.stderr, re.DOTALL)
+        named = [(batch[int(number) - 1], said) for said, number in failures] or [("; ".join(batch), done.stderr)]
+        causes = [f"`ip {line}` failed with status {done.status}: {said.strip()}" for line, said in named]
+        raise DindError("; ".join(causes))
 
 
 def documents(text: str) -> Iterator[Any]:

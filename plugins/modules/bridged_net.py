@@ -19,6 +19,8 @@ description:
   - Where this machine is a container whose resolver is the outer Docker engine's own, on a loopback address, inner
     containers reach that resolver at the bridge's address, see RV(dns). Nobody outside is let in by this, neither to
     the resolver nor to anything else on the loopback.
+  - As long as there is no bridge, NAT is proven with a rule that is gone at once. Where the backend of C(iptables) (nft
+    or legacy) does not work, the other is made the default by C(update-alternatives); where neither does, it fails.
   - Run it before C(dockerd) starts, as root in the network namespace in question.
 options:
   state:
@@ -47,7 +49,8 @@ options:
     type: str
     default: ""
   size:
-    description: Prefix length of the range. By default 24, or what O(offset=auto) gives.
+    description:
+      - Prefix length of the range. By default 24, or what O(offset=auto) gives. At most 30 with O(mode=proxy_arp).
     type: int
   peers:
     description: Ranges of other machines, in CIDR notation, that this machine's range must not meet.

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _ifupdown, _links
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_ifupdown import MoveClient, WriteStanzas
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import on
 from ansible_collections.mesos.dind.plugins.module_utils._links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -95,7 +96,7 @@ def arranged() -> Arranged:
         dataclasses.replace(link, index=0, addresses=tuple(a for a in link.addresses if not a.is_link_local))
         for link in found.links
     ]
-    routes = [route for route in found.routes if not route.is_kernels]
+    routes = [route for link in found.links for route in on(found, link.name)]
     network = Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
     leasing = [link.name for link in network.links if _ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
     return Arranged(network, _ifupdown.states(ROOTS.ifupdown.states), leasing)

@@ -80,7 +80,7 @@ def test_an_answer_is_given_once(agent: Agent) -> None:
     assert agent.run("ls", "/run/mesos-dind/head-start") == ""
 
 
-def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
+def test_the_head_start_knows_all_that_a_user_can_set(start: Start, task_archive: bytes) -> None:
     agent = start(
         "sleep", "1000",
         env={
@@ -103,6 +103,8 @@ def test_the_head_start_knows_all_that_a_user_can_set(start: Start) -> None:
     ).await_boot()  # fmt: skip
     assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
     assert "changed=0" in agent.run("mesos-dind", "converge")
+    agent.load(task_archive)
+    assert agent.inner("run", "--rm", "mesos-dind-task", "cat", "/sys/class/net/eth0/mtu") == "1400"
 
 
 def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None:

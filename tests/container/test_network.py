@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+import uuid
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
 
+import docker
 import netaddr
 import pytest
 from agents import Agent, Start
@@ -184,3 +190,88 @@ def test_where_the_outer_resolver_is_reached_as_it_is_inner_containers_have_it(p
         assert nameservers(inner) == nameservers(agent.read("/etc/resolv.conf")) != []
         assert "dns" not in json.loads(agent.read("/run/mesos-dind/daemon.json"))
         assert "MESOS-DIND" not in agent.run("iptables-save")
+
+
+def test_the_default_mode_stays_with_its_pools_whatever_a_network_is_named(start: Start, task_archive: bytes) -> None:
+    agent = start("sleep", "1000").await_boot()
+    agent.load(task_archive)
+    for name in ("mybr", "empty"):
+        agent.inner("network", "create", "--opt", f"com.docker.network.bridge.name={name}", name)
+    agent.inner("run", "--detach", "--network", "mybr", "mesos-dind-task", "sleep", "1000")
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+@pytest.fixture
+def network_of_dockers_own_pools(engine: docker.DockerClient, label: str) -> Iterator[Network]:
+    """With a subnet that an inner engine left alone would take for a network of its own."""
+    key, _, value = label.partition("=")
+    for second in range(18, 32):
+        config = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(f"172.{second}.0.0/16")])
+        with contextlib.suppress(docker.errors.APIError):  # somebody else's
+            made = engine.networks.create(f"mesos-dind-test-{uuid.uuid4().hex[:12]}", ipam=config, labels={key: value})
+            break
+    else:
+        pytest.fail("no free subnet among 172.18.0.0/16 to 172.31.0.0/16")
+    yield made
+    made.remove()
+
+
+def test_inner_networks_meet_no_route_of_the_agent(network_of_dockers_own_pools: Network, start: Start) -> None:
+    agent = start("sleep", "1000", network=network_of_dockers_own_pools.name).await_boot()
+    routes = {route["dst"] for route in json.loads(agent.run("ip", "-json", "route")) if route["dev"] == "eth0"}
+    taken = [netaddr.IPNetwork(route) for route in routes - {"default"}]
+    assert taken
+    for name in ("one", "two", "three"):
+        agent.inner("network", "create", name)
+    subnets = [
+        netaddr.IPNetwork(agent.inner("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", name))
+        for name in ("bridge", "one", "two", "three")
+    ]
+    for one, other in combinations([*taken, *subnets], 2):
+        assert one not in other
+        assert other not in one
+
+
+# It knows one address (RFC 1035, 4.1).
+NAMESERVER = r"""
+import socket
+port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.bind(("", 53))
+while True:
+    asked, asker = port.recvfrom(512)
+    end = asked.index(b"\0", 12) + 5
+    is_known = asked[12:end] == b"\4peer\7example\0" + b"\0\1\0\1"
+    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 7]) if is_known else b""
+    head = asked[:2] + b"\x81\x80\0\1\0" + bytes([bool(answer), 0, 0, 0, 0])
+    port.sendto(head + asked[12:end] + answer, asker)
+"""
+
+
+@pytest.mark.parametrize("mode", ["", "bridge", "proxy_arp"])
+def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, task_archive: bytes, mode: str) -> None:
+    """On the outer engine's default bridge there is no resolver of its own."""
+    server = start(entrypoint=["python3", "-c", NAMESERVER], privileged=False, standin=False)
+    bridged = {"DOCKER_NETWORK_OFFSET": "0.0.64.0", "MESOS_DIND_NETWORK_MODE": mode} if mode else {}
+    agent = start("sleep", "1000", env=bridged, dns=[server.address]).await_boot()
+    agent.load(task_archive)
+    agent.inner("network", "create", "own")
+    for network in ("bridge", "own", "host"):
+        answer = agent.inner("run", "--rm", "--network", network, "mesos-dind-task", "nslookup", "peer.example")
+        assert "192.0.2.7" in answer, network
+
+
+@pytest.mark.parametrize("environment", [{}, {"DOCKER_NETWORK_OFFSET": "0.0.13.0"}], ids=["default", "bridged"])
+def test_where_iptables_does_not_work_with_its_own_backend_the_other_is_taken(
+    start: Start, tmp_path: Path, task_archive: bytes, environment: dict[str, str]
+) -> None:
+    """Here it is nft's, all of whose programs are one that fails."""
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'Could not fetch rule set generation id: Invalid argument' >&2\nexit 4\n")
+    broken.chmod(0o755)
+    agent = start("sleep", "1000", env=environment, volumes={str(broken): "/usr/sbin/xtables-nft-multi"}).await_boot()
+    assert "legacy" in agent.run("iptables", "--version")
+    assert "legacy" in agent.run("ip6tables", "--version")
+    agent.load(task_archive)
+    agent.inner("run", "--detach", "--publish", "8080:80", "mesos-dind-task", "httpd", "-f", "-p", "80")
+    assert "--to-destination" in agent.run("iptables-legacy-save", "-t", "nat")
+    assert "changed=0" in agent.run("mesos-dind", "converge")

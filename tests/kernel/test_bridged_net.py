@@ -8,11 +8,13 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +27,9 @@ import pytest
 from network_fixtures import Namespace, bridge, namespace, veth
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move, Remember, _Reversible
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._links import Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -77,13 +80,25 @@ class Agent:
         return self.namespace.call(plan)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that `ip` shows, without what counts or runs by itself."""
+        """All that `ip` shows, without what counts or runs by itself, and forwarding."""
+        self._await_own_ipv6_routes()
         return {
+            "forwarding": self.namespace.sysctl("ipv4/ip_forward"),
             "links": _settled(self.namespace.show("address", "show")),
             "routes4": _settled(self.namespace.show("-4", "route", "show", "table", "all")),
             "routes6": _settled(self.namespace.show("-6", "route", "show", "table", "all")),
             "neighbours": _settled(self.namespace.show("neighbour", "show", "nud", "permanent")),
         }
+
+    def _await_own_ipv6_routes(self) -> None:
+        """The kernel makes an address's own route some time after the address (addrconf_dad_work)."""
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
+            links = self.namespace.show("-6", "address", "show", "up")
+            addresses = {(link["ifname"], info["local"]) for link in links for info in link["addr_info"]}
+            routes = self.namespace.show("-6", "route", "show", "table", "local", "type", "local")
+            if addresses <= {(route["dev"], route["dst"]) for route in routes}:
+                break
 
 
 def _settled(shown: Any) -> Any:
@@ -205,6 +220,19 @@ def test_inner_containers_are_on_the_outer_network(bench):
             assert connects(client, server, target) == source
 
 
+def test_by_the_agent_as_gateway_inner_containers_reach_what_is_beyond_as_themselves(bench):
+    beyond = bench.cleanup.enter_context(namespace())
+    veth(bench.host, "out", beyond, "eth0")
+    bench.host.ip("address add 198.51.100.1/24 dev out")
+    beyond.ip("address add 198.51.100.9/24 dev eth0", "route add default via 198.51.100.1")
+    agent = bench.agent("172.17.0.2/16")
+    agent.converge(offset="0.0.1.0", gateway="bridge")
+    inner = bench.inner(agent, "172.17.1.2/16", gateway=agent.address)
+    for address, server in ((GATEWAY, bench.host), ("198.51.100.9", beyond)):
+        assert connects(inner, server, address) == "172.17.1.2"
+        assert connects(server, inner, "172.17.1.2") == address
+
+
 def test_the_result_says_what_the_engine_needs(bench):
     agent = bench.agent("172.17.0.2/16")
     mac = agent.namespace.show("link", "show", "dev", "eth0")[0]["address"]
@@ -315,6 +343,7 @@ def furnish(agent: Agent) -> None:
         "address add 10.9.8.7/24 dev eth0 label eth0:old metric 77",
         "address add 172.17.0.9/16 dev eth0 noprefixroute",
         "address add 10.5.5.1 peer 10.5.5.2/32 dev eth0",
+        "address add fd00:17::9/64 dev eth0 nodad preferred_lft 0",
         "route add 203.0.113.0/24 via 172.17.0.77 src 172.17.0.9 metric 50",
         "route add 203.0.113.0/24 via 172.17.0.78 metric 60 mtu 1300 advmss 1200 proto static",
         "route add 192.0.2.1/32 dev eth0 scope link",
@@ -344,6 +373,83 @@ def test_all_that_the_uplink_has_moves_and_returns_exactly(bench):
     assert agent.snapshot() == before
     assert not agent.record.exists()
     assert agent.converge(state="absent").actions == []
+
+
+def furnish_as_networkmanager(agent: Agent, gateway: str = GATEWAY) -> None:
+    """Its addresses bring no route with them; those it makes itself, and calls them the kernel's."""
+    agent.namespace.ip(
+        "address add 172.17.0.2/16 dev eth0 broadcast + noprefixroute",
+        "address add fd00:17::2/64 dev eth0 nodad noprefixroute",
+        "route add 172.17.0.0/16 dev eth0 proto kernel scope link src 172.17.0.2 metric 100",
+        f"route add default via {gateway} proto dhcp src 172.17.0.2 metric 100",
+        "route add fd00:17::/64 dev eth0 proto kernel metric 100",
+        "route add default via fd00:17::1 proto ra metric 100",
+    )
+
+
+def test_addresses_as_networkmanager_gives_them_move_and_return_exactly(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent(routes=())
+    furnish_as_networkmanager(agent)
+    before = agent.snapshot()
+    agent.converge(offset="0.0.1.0")
+    after = agent.snapshot()
+    moved = json.loads(json.dumps(before).replace('"eth0"', '"docker0"'))
+    for kind in ("routes4", "routes6"):
+        assert after[kind] == _settled(moved[kind])
+    assert connects(bench.host, agent.namespace, "172.17.0.2") == GATEWAY
+    assert agent.converge(offset="0.0.1.0").actions == []
+    agent.converge(state="absent")
+    assert agent.snapshot() == before
+
+
+def test_a_silent_gateway_undoes_everything_as_networkmanager_gave_it(bench):
+    bench.host.ip("address add fd00:17::1/64 dev outer nodad")
+    agent = bench.agent(routes=())
+    furnish_as_networkmanager(agent, "172.17.0.66")
+    before = agent.snapshot()
+    with pytest.raises(DindError, match=r"172\.17\.0\.66 did not answer within 0\.3 s, so all was undone; [^(]*$"):
+        agent.converge(offset="0.0.1.0", verify_timeout=0.3)
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+
+
+def test_a_route_whose_gateway_is_no_neighbour_any_more_is_refused(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip(
+        "address add 10.9.0.2/24 dev eth0",
+        "route add 203.0.113.0/24 via 10.9.0.1",
+        "address del 10.9.0.2/24 dev eth0",
+    )
+    before = agent.snapshot()
+    assert agent.namespace.show("route", "show", "203.0.113.0/24")
+    with pytest.raises(DindError, match=r"203\.0\.113\.0/24 could not be made again.* gateway 10\.9\.0\.1"):
+        agent.converge(offset="0.0.1.0")
+    assert agent.snapshot() == before
+    assert not agent.record.exists()
+
+
+def test_a_line_that_fails_keeps_none_of_the_others_from_being_undone_and_the_record_stays(bench):
+    """Here it is a route that was there when it was remembered, and cannot be made again."""
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    steps = agent.steps(offset="0.0.1.0")
+    lost = Route(4, "203.0.113.0/24", "eth0", "10.9.0.1")
+    for index, step in enumerate(steps):
+        if isinstance(step, Remember | _Reversible):
+            routes = (lost, *step.record.routes)
+            steps[index] = dataclasses.replace(step, record=dataclasses.replace(step.record, routes=routes))
+    move = next(index for index, step in enumerate(steps) if isinstance(step, Move))
+    lines = (*steps[move].lines, f"route append {lost.words('docker0', lasting=True)}")
+    steps[move] = dataclasses.replace(steps[move], lines=lines)
+    with pytest.raises(DindError, match=r"could not be undone: `ip route append 203\.0\.113\.0/24 .* dev eth0` failed"):
+        agent.namespace.call(_plan_apply, steps)
+    assert agent.snapshot() == before
+    assert agent.record.exists()
+    agent.namespace.ip("route add 10.9.0.1 dev eth0 scope link")
+    agent.converge(state="absent")
+    assert agent.namespace.show("route", "show", "203.0.113.0/24")[0]["gateway"] == "10.9.0.1"
+    assert not agent.record.exists()
 
 
 def test_ipv6_both_ways(bench):
@@ -500,6 +606,7 @@ def rich(bench, monkeypatch, request):
     bench.host.ip("address add fd00:17::1/64 dev outer nodad")
     agent = bench.agent("172.17.0.2/16", "fd00:17::2/64")
     furnish(agent)
+    agent.namespace.sysctl("ipv4/ip_forward", "0")
     if request.param != "no docker0":
         agent.namespace.ip("link add dev docker0 type bridge", "address add 172.18.0.1/16 dev docker0")
     return agent
@@ -528,6 +635,18 @@ def test_killed_after_any_step_of_the_move_absent_restores_the_uplink(rich):
         rich.namespace.call(_do, done)
         rich.converge(state="absent")
         assert rich.snapshot() == before, name
+
+
+def test_killed_after_any_step_of_the_move_a_silent_gateway_undoes_everything(rich):
+    rich.namespace.ip("route replace default via 172.17.0.66")
+    before = rich.snapshot()
+    *steps, _found_good = rich.steps(offset="0.0.1.0", mode="bridge", verify=False)
+    for name, done in interruptions(steps):
+        rich.namespace.call(_do, done)
+        with pytest.raises(DindError, match=r"172\.17\.0\.66 did not answer"):
+            rich.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.1)
+        assert rich.snapshot() == before, name
+        assert not rich.record.exists(), name
 
 
 @pytest.mark.parametrize("params", [{"state": "absent"}, {"offset": "0.0.1.0"}], ids=str)
@@ -612,6 +731,46 @@ def test_addresses_of_the_range_that_are_in_use_are_reported(bench):
     assert bench.agent("172.17.0.4/16").converge(offset="0.0.2.0").warnings == []
 
 
+def test_containers_of_its_own_are_no_strangers_after_a_reboot(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.converge(offset="0.0.1.0")
+    bench.inner(agent, "172.17.1.2/16")
+    agent.record.unlink()
+    outcome = agent.converge(offset="0.0.1.0")
+    assert (outcome.warnings, outcome.actions) == ([], [])
+
+
+def test_what_is_bound_to_the_uplink_and_does_not_move_is_told_once(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.ip(
+        "rule add iif eth0 lookup 77 priority 100",
+        "rule add oif lo lookup 78 priority 101",
+        "neighbour add proxy 10.0.0.9 dev eth0",
+        "route add multicast 239.0.0.0/8 dev eth0",
+    )
+    agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth0", "-p", "tcp", "-j", "DROP")
+    agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth01", "-j", "DROP")
+    (warning,) = agent.converge(offset="0.0.1.0").warnings
+    assert warning == (
+        "of eth0 still, and of no effect there: the rule 100, the proxy neighbour 10.0.0.9, the multicast route to "
+        "239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`; have it name docker0"
+    )
+    assert agent.converge(offset="0.0.1.0").warnings == []
+
+
+def test_each_asks_the_gateway_from_another_foreign_mac(bench):
+    """Else the bridges on the way would take the answer to one for the other's."""
+    agents = [bench.agent("172.17.0.2/16"), bench.agent("172.17.0.3/16")]
+    with heard(bench.host, "outer") as frames:
+        for number, agent in enumerate(agents, 1):
+            agent.converge(check=True, offset=f"0.0.{number}.0")
+    gateway, anybody = socket.inet_aton(GATEWAY), bytes(4)
+    asking = {frame[22:28] for frame in frames if (frame[28:32], frame[38:42]) == (anybody, gateway)}
+    assert len(asking) == 2
+    assert {mac[0] for mac in asking} == {0x02}
+    assert asking.isdisjoint(frame[22:28] for frame in frames if frame[28:32] == anybody and frame[38:42] != gateway)
+
+
 @pytest.mark.parametrize(
     ("params", "cause"),
     [
@@ -667,6 +826,11 @@ def test_the_default_mode_stays_with_its_choice_while_the_engine_runs(bench):
     bridge(agent.namespace, "docker0")
     bridge(agent.namespace, "br-0123456789ab")
     agent.namespace.ip("address add 172.18.0.1/16 dev docker0", "address add 172.19.0.1/16 dev br-0123456789ab")
+    bridge(agent.namespace, "by-a-person")
+    agent.namespace.ip("address add 172.20.0.1/16 dev by-a-person")
+    assert agent.converge().facts == first
+    veth(agent.namespace, "veth1", bench.cleanup.enter_context(namespace()), "eth0")
+    agent.namespace.ip("link set dev veth1 master by-a-person")
     assert agent.converge().facts == first
 
 
@@ -734,9 +898,14 @@ def serve(bench: Bench, agent: Agent, **params: Any) -> Namespace:
     """Arrange the agent with proxy ARP, and a container as the engine would make it then."""
     facts = agent.converge(**params).facts
     assert facts["mode"] == "proxy_arp"
+    return behind(bench, agent, facts["bip"])
+
+
+def behind(bench: Bench, agent: Agent, bip: str) -> Namespace:
+    """A container on a bridge that has nothing to do with the uplink, as the engine makes both."""
     bridge(agent.namespace, "docker0")
-    agent.namespace.ip(f"address add {facts['bip']} dev docker0")
-    gateway, _, prefix = facts["bip"].partition("/")
+    agent.namespace.ip(f"address add {bip} dev docker0")
+    gateway, _, prefix = bip.partition("/")
     return bench.inner(agent, f"{gateway[:-1]}2/{prefix}", gateway=gateway)
 
 
@@ -782,6 +951,49 @@ def test_what_the_engine_drops_by_default_is_let_through_to_the_range(bench):
     assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
 
 
+def test_what_the_engine_keeps_apart_from_the_bridge_gets_out_by_it_but_not_to_its_containers(bench):
+    """As dockerd does for each of its networks (moby, iptabler: DOCKER-ISOLATION-STAGE-1 and -2)."""
+    agent = closed(bench.agent("172.17.0.2/16"))
+    agent.converge(offset="0.0.1.0", mode="bridge")
+    inner = bench.inner(agent, "172.17.1.2/16")
+    apart = bench.cleanup.enter_context(namespace())
+    veth(agent.namespace, "br-own", apart, "eth0")
+    agent.namespace.ip("address add 172.30.0.1/16 dev br-own")
+    apart.ip("address add 172.30.0.2/16 dev eth0", "route add default via 172.30.0.1")
+    for rule in (
+        "-A FORWARD -j DOCKER-USER",
+        "-A FORWARD -i br-own -o docker0 -j DROP",
+        "-A FORWARD -i docker0 -o br-own -j DROP",
+        "-t nat -A POSTROUTING -s 172.30.0.0/16 ! -o br-own -j MASQUERADE",
+    ):
+        agent.namespace.run("iptables", "-w", *rule.split())
+    assert connects(apart, bench.host, GATEWAY) == "172.17.0.2"
+    assert not apart.pings("172.17.1.2", seconds=1)
+    bench.host.ip("route add 172.30.0.0/16 via 172.17.0.2")
+    assert not bench.host.pings("172.30.0.2", seconds=1)
+    assert connects(bench.host, inner, "172.17.1.2") == GATEWAY
+    assert agent.converge(offset="0.0.1.0", mode="bridge").actions == []
+    agent.converge(state="absent")
+    assert opened(agent) == UNTOUCHED
+
+
+def test_what_the_engine_drops_before_it_is_routed_is_let_in_to_the_range_only(bench):
+    """As Docker 28 and later do for each container (moby, iptabler: filterDirectAccess)."""
+    agent = closed(bench.agent("172.17.0.2/16"))
+    resolver = OuterResolver(agent)
+    inner = serve(bench, agent, offset="auto", mode="proxy_arp")
+    drop = "-t raw -A PREROUTING -d 172.17.2.2 ! -i docker0 -j DROP"
+    agent.namespace.run("iptables", "-w", *drop.split())
+    assert connects(bench.host, inner, "172.17.2.2") == GATEWAY
+    assert resolver.answers(inner, "172.17.2.1")
+    moved = agent.converge(offset="0.0.4.0", mode="proxy_arp")
+    assert "accept what eth0 forwards to docker0" in moved.actions
+    assert [rule for rule in opened(agent)[0] if "172.17.2.0/24" in rule] == []
+    assert agent.converge(offset="0.0.4.0", mode="proxy_arp").actions == []
+    agent.converge(state="absent")
+    assert opened(agent) == UNTOUCHED
+
+
 def test_twelve_agents_at_once_are_disjoint_and_reach_each_other(bench):
     agents = [bench.agent(f"172.17.0.{n}/16") for n in range(2, 14)]
     ranges = [agent.converge(offset="auto").facts["fixed_cidr"] for agent in agents]
@@ -824,6 +1036,92 @@ def test_the_module_by_ansible(bench):
     assert done["fixed_cidr"] == again["fixed_cidr"] == "172.17.2.0/24"
     assert said.count('"kind": "bridge"') == 2  # once in each diff
     assert agent.snapshot() == before
+
+
+# The backend of iptables
+
+
+class Backends:
+    """Programs of iptables, by a folder that is first in PATH: the machine's own backend is nft, and does not work."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.monkeypatch = monkeypatch
+        self.program("iptables-restore", "echo 'Could not fetch rule set generation id: Invalid argument' >&2; exit 4")
+        self.program("update-alternatives", f'echo "$@" >> {self.log}; rm -f {self.folder}/iptables*')
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def program(self, name: str, script: str) -> None:
+        path = self.folder / name
+        with path.open("x") as new:  # never through a link to the machine's own
+            new.write(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def alone(self) -> None:
+        """As if the machine had no others."""
+        self.program("iptables-save", "exit 0")
+        self.program("ip", f'exec {shutil.which("ip")} "$@"')
+        self.monkeypatch.setenv("PATH", str(self.folder))
+
+    @property
+    def chosen(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def backends(tmp_path_factory, monkeypatch):
+    return Backends(tmp_path_factory.mktemp("bin"), monkeypatch)
+
+
+PROVEN: list[dict[str, Any]] = [{}, {"offset": "0.0.1.0", "mode": "bridge"}, {"offset": "0.0.1.0", "mode": "proxy_arp"}]
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_nat_is_proven_before_an_engine_is_started_and_leaves_nothing(bench, tmp_path_factory, monkeypatch, params):
+    agent = bench.agent("172.17.0.2/16")
+    real, folder = shutil.which("iptables-restore"), tmp_path_factory.mktemp("bin")
+    (folder / "iptables-restore").write_text(f'#!/bin/sh\ncat >> {folder}/log; exec {real} "$@" < {folder}/log\n')
+    (folder / "iptables-restore").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    agent.converge(check=True, **params)
+    assert not (folder / "log").exists()
+    agent.converge(**params)
+    asked = (folder / "log").read_text()
+    assert "-j MASQUERADE" in asked
+    assert "PROOF" not in agent.namespace.run("iptables-save").stdout
+    if params.get("mode") != "bridge":
+        bridge(agent.namespace, "docker0")  # as the engine does
+    assert agent.converge(**params).actions == []
+    assert (folder / "log").read_text() == asked
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_where_the_own_backend_does_not_work_the_other_is_taken(bench, backends, params):
+    agent = bench.agent("172.17.0.2/16")
+    outcome = agent.converge(**params)
+    assert "use iptables-legacy, since NAT does not work with iptables-nft (Could not fetch" in outcome.actions[0]
+    names = ("iptables", "ip6tables")
+    assert backends.chosen == [f"--set {name} {shutil.which(f'{name}-legacy')}" for name in names]
+    assert not any("iptables" in action for action in agent.converge(**params).actions)
+
+
+@pytest.mark.parametrize("params", PROVEN, ids=str)
+def test_where_no_backend_works_nothing_is_touched_and_both_are_named(bench, backends, params):
+    agent = bench.agent("172.17.0.2/16")
+    before = agent.snapshot()
+    backends.program("iptables-legacy-restore", "echo 'can not initialize iptables table nat' >&2; exit 3")
+    legacy = "with iptables-legacy: can not initialize iptables table nat"
+    with pytest.raises(DindError, match=f"with iptables-nft: Could not fetch .*; {legacy}; load the kernel's modules"):
+        agent.converge(**params)
+    assert (agent.snapshot(), backends.chosen, agent.record.exists()) == (before, [], False)
+
+
+def test_a_backend_that_is_not_installed_is_named_as_well(bench, backends):
+    agent = bench.agent("172.17.0.2/16")
+    backends.alone()
+    with pytest.raises(DindError, match="with iptables-legacy: it is not installed"):
+        agent.converge()
 
 
 # Names
@@ -877,22 +1175,43 @@ def bound(where: Namespace, kind: int, address: str, port: int = 0) -> socket.so
     return made
 
 
-def opened(agent: Agent) -> tuple[list[str], str]:
-    """Our rules, and whether the loopback may be routed to."""
+# What we set, and what it is before.
+SETTINGS = {
+    "ipv4/conf/all/route_localnet": "0",
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/eth0/proxy_arp": "0",
+    "ipv4/neigh/eth0/proxy_delay": "80",
+}
+Opened = tuple[list[str], dict[str, str]]
+
+
+def opened(agent: Agent) -> Opened:
+    """Our rules, and the settings by which others get in and through."""
     saved = agent.namespace.run("iptables-save").stdout.splitlines()
     rules = [line for line in saved if "mesos.dind" in line or "MESOS-DIND" in line]
-    return rules, agent.namespace.sysctl("ipv4/conf/all/route_localnet")
+    return rules, {name: agent.namespace.sysctl(name) for name in SETTINGS}
 
 
-UNTOUCHED: tuple[list[str], str] = ([], "0")
-MODES = {"bridge": {"offset": "0.0.1.0", "mode": "bridge"}, "default": {}}
+UNTOUCHED: Opened = ([], SETTINGS)
+MODES = {
+    "bridge": {"offset": "0.0.1.0", "mode": "bridge"},
+    "proxy_arp": {"offset": "0.0.1.0", "mode": "proxy_arp"},
+    "default": {},
+}
 
 
 @pytest.fixture(params=MODES)
 def named(bench, request):
     """An agent with an outer engine's resolver, and the parameters of a mode."""
-    agent = bench.agent("172.17.0.2/16")
+    agent = closed(bench.agent("172.17.0.2/16"))
     return agent, OuterResolver(agent), MODES[request.param]
+
+
+def closed(agent: Agent) -> Agent:
+    """Before anything is arranged."""
+    for name, value in SETTINGS.items():
+        agent.namespace.sysctl(name, value)
+    return agent
 
 
 @pytest.mark.parametrize("bridge_nf", ["0", "1"])
@@ -902,12 +1221,8 @@ def test_inner_containers_are_answered_by_the_outer_resolver(bench, named, bridg
     facts = agent.converge(**params).facts
     (nameserver,) = facts["dns"]
     assert facts["dns_options"] == ["timeout:5"]
-    if params:
-        inner = bench.inner(agent, "172.17.1.2/16")
-    else:
-        bridge(agent.namespace, "docker0")
-        agent.namespace.ip(f"address add {facts['bip']} dev docker0")
-        inner = bench.inner(agent, "172.18.0.2/16", gateway=nameserver)
+    is_port = facts["mode"] == "bridge"
+    inner = bench.inner(agent, "172.17.1.2/16") if is_port else behind(bench, agent, facts["bip"])
     # dockerd's embedded resolver asks from the container's namespace, on a network of a user's own as well.
     users_own = bench.cleanup.enter_context(namespace())
     veth(agent.namespace, "br-0123456789ab", users_own, "eth0")
@@ -994,6 +1309,10 @@ def test_names_are_arranged_once_and_given_back(named):
     again = agent.converge(**params)
     assert again.actions == []
     assert again.before == again.after == first.after
+    assert opened(agent) == after
+    if first.facts["mode"] != "bridge":
+        bridge(agent.namespace, "docker0")  # as the engine does; until then NAT is proven each time
+    assert agent.converge(**params).actions == []
     assert agent.runner_commands <= 3
     assert opened(agent) == after
     agent.converge(state="absent")
@@ -1024,19 +1343,32 @@ def test_killed_while_names_are_arranged_both_ways_are_open(named):
             assert opened(agent) == found, name
 
 
-def test_a_move_that_fails_closes_the_loopback_again(bench):
-    agent = bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",))
+def test_a_move_that_fails_closes_the_loopback_again_also_after_a_killed_one(bench):
+    agent = closed(bench.agent("172.17.0.2/16", routes=("default via 172.17.0.66",)))
     resolver = OuterResolver(agent)
     with pytest.raises(DindError, match="did not answer"):
         agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.3)
     assert opened(agent) == UNTOUCHED
+    *steps, _found_good = agent.steps(offset="0.0.1.0", mode="bridge", verify=False)
+    for name, done in interruptions(steps):
+        agent.namespace.call(_do, done)
+        with pytest.raises(DindError, match="did not answer"):
+            agent.converge(offset="0.0.1.0", mode="bridge", verify_timeout=0.1)
+        assert opened(agent) == UNTOUCHED, name
     agent.converge(offset="0.0.1.0", mode="bridge", verify=False)
     assert resolver.answers(agent.namespace, "172.17.0.2")
 
 
 def test_without_the_resolver_nothing_of_it_is_left(named):
     agent, _, params = named
+    outer_resolvers = agent.resolv_conf.read_text()
+    agent.resolv_conf.write_text("nameserver 10.0.0.53\n")
     agent.converge(**params)
+    without = opened(agent)
+    agent.converge(state="absent")
+    agent.resolv_conf.write_text(outer_resolvers)
+    agent.converge(**params)
+    assert opened(agent) != without
     agent.resolv_conf.write_text("nameserver 10.0.0.53\n")
     outcome = agent.converge(**params)
-    assert (opened(agent), outcome.facts["dns"]) == (UNTOUCHED, [])
+    assert (opened(agent), outcome.facts["dns"]) == (without, [])

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import re
@@ -21,10 +20,11 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Original, Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     AskGateway,
@@ -34,6 +34,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     State,
     Survey,
     move_lines,
+    rules_that_let_in,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
@@ -89,7 +90,7 @@ routes = st.builds(
     family=st.just(4),
     dst=st.sampled_from(["default", "10.9.0.0/16", "10.8.0.0/16"]),
     device=st.sampled_from(["eth0", "eth1", "docker0"]),
-    gateway=st.sampled_from(["", "10.0.0.254"]),
+    gateway=st.sampled_from(["", "172.17.0.254"]),
     metric=st.integers(0, 3),
     options=st.sampled_from([(), ("proto", "static"), ("table", "7")]),
 )
@@ -213,9 +214,11 @@ def test_proxy_arp_is_persisted_last_and_cut_short_at_any_step_both_ways_are_ope
 
 
 def test_the_drop_in_quotes_a_devices_name_and_notes_what_was_before():
-    text = proxy.wanted("e%t$0", "docker0", {"net/ipv4/conf/e%t$0/proxy_arp": "1"}, {"b": "0", "a": "1"})
+    rules = rules_that_let_in("e%t$0", "docker0", "172.17.1.0/24")
+    text = proxy.wanted("e%t$0", rules, {"net/ipv4/conf/e%t$0/proxy_arp": "1"}, {"b": "0", "a": "1"})
     assert '"/proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp" "1"\n' in text
-    assert '"DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
+    assert '"filter" "DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
+    assert '"raw" "PREROUTING" "!" "-s" "127.0.0.0/8" "-d" "172.17.1.0/24" "-i" "e%%t$$0" "-m" "comment"' in text
     assert proxy.Noted.of(text) == proxy.Noted("e%t$0", {"a": "1", "b": "0"})
     assert proxy.Noted.of("") == proxy.Noted()
 
@@ -251,7 +254,7 @@ def test_names_done_leave_nothing_to_do(state, desired):
         assert len(after.rules_of("nat")) == 5
         assert guarded or (state.sysctls[names.ROUTE_LOCALNET] == "1" and not state.rules)
     else:
-        assert after.rules == ()
+        assert {rule.table for rule in after.rules} <= {"filter"}
 
 
 # Names
@@ -374,6 +377,7 @@ def test_the_whole_road():
         "make the bridge docker0 (address 02:42:ac:11:00:02, mtu 1500)",
         "set net/ipv4/ip_forward to 1",
         "set net/ipv6/conf/docker0/disable_ipv6 to 0",
+        "accept what other inner networks send out by docker0",
         "move addresses and routes of eth0 to docker0",
         "announce 172.17.0.2 on docker0",
         "see that 172.17.0.1 answers through docker0",
@@ -547,7 +551,7 @@ def test_a_default_route_on_the_bridge_leads_to_the_port_that_gave_its_address()
 
 
 def test_the_default_mode_takes_dockers_own_order():
-    pools = inner.pools(fresh().network, "docker0")
+    pools = inner.pools(fresh().network, "docker0", "eth0")
     assert [pool.base for pool in pools[:2]] == ["172.18.0.0/16", "172.19.0.0/16"]
     assert inner.first_address(pools[0]) == "172.18.0.1/16"
 
@@ -557,7 +561,7 @@ def test_no_inner_subnet_meets_a_visible_route(outer):
     subnets = [IPNetwork(f"{first}.{second}.0.0/{prefix}").cidr for first, second, prefix in outer]
     network = Network((LO, ETH0), tuple(Route(4, str(subnet), "eth0") for subnet in subnets))
     try:
-        pools = inner.pools(network, "docker0")
+        pools = inner.pools(network, "docker0", "eth0")
     except DindError:
         return
     chosen = [IPNetwork(pool.base) for pool in pools]
@@ -568,15 +572,64 @@ def test_no_inner_subnet_meets_a_visible_route(outer):
 def test_routes_that_leave_nothing_are_an_error():
     subnets = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
     with pytest.raises(DindError, match="leave no private subnet"):
-        inner.pools(Network((), tuple(Route(4, subnet, "eth0") for subnet in subnets)), "docker0")
+        inner.pools(Network((), tuple(Route(4, subnet, "eth0") for subnet in subnets)), "docker0", "eth0")
 
 
 def test_a_single_address_as_a_route_counts():
     network = Network((), (Route(4, "172.17.3.3", "wg0"),))
-    assert inner.pools(network, "docker0")[0].base == "172.18.0.0/16"
+    assert inner.pools(network, "docker0", "eth0")[0].base == "172.18.0.0/16"
+
+
+BRIDGE_OF_A_PERSON = Link("mybr", 7, "02:42:00:00:00:07", 1500, up=True, kind="bridge")
+PORT = Link("veth1", 8, "02:42:00:00:00:08", 1500, up=True, kind="veth", master="mybr")
+
+
+@pytest.mark.parametrize(
+    ("links", "uplink", "gateway", "is_engines"),
+    [
+        ((), "eth0", "", True),
+        ((PORT,), "eth0", "", True),
+        ((PORT,), "eth0", "172.18.0.9", False),
+        ((PORT, replace(PORT, name="eth1", kind="")), "eth0", "", False),
+        ((replace(PORT, name="eth1"),), "eth1", "", False),
+        ((PORT,), "mybr", "", False),
+    ],
+)
+def test_a_bridge_of_a_name_of_its_own_is_the_engines_unless_it_leads_out(links, uplink, gateway, is_engines):
+    network = Network((ETH0, BRIDGE_OF_A_PERSON, *links), (Route(4, "172.18.0.0/16", "mybr", gateway),))
+    found = [pool.base for pool in inner.pools(network, "docker0", uplink)]
+    assert ("172.18.0.0/16" in found) == is_engines
 
 
 # Parameters
+
+
+@pytest.mark.parametrize("size", [31, 32])
+def test_a_range_too_small_for_proxy_arp(size):
+    with pytest.raises(ParameterError, match=rf"172\.17\.1\.0/{size} has no room .* sizes up to 30") as refused:
+        facts(Desired(offset="0.0.1.0", size=size, mode="proxy_arp"), fresh())
+    assert refused.value.parameter == "size"
+    assert facts(Desired(offset="0.0.1.0", size=size, mode="bridge"), fresh())["fixed_cidr"] == f"172.17.1.0/{size}"
+
+
+def test_a_label_that_is_too_long_on_the_bridge_is_refused():
+    labelled = replace(OWN, local="172.17.0.3", alias=":backup99")
+    state = fresh(replace(ETH0, addresses=(OWN, labelled)))
+    with pytest.raises(DindError, match=r"172\.17\.0\.3 would have the label docker0:backup99 .* than 15 characters"):
+        plan(BRIDGED, state, ROOTS)
+    assert plan(replace(BRIDGED, bridge="br0"), replace(state, bridge="br0"), ROOTS)
+
+
+def test_without_its_lease_the_uplink_is_given_back_all_the_same():
+    eth0 = replace(ETH0, addresses=(OWN, Address(6, "fd00::2", 64)), master="docker0")
+    routes = (Route(6, "default", "eth0", "fd00::1"),)
+    record = replace(originals(fresh(eth0, routes=routes)), addresses=eth0.addresses[1:], verified=True)
+    original = Original("/etc/systemd/network/eth0.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    ours = {"/etc/systemd/network/00-00-mesos-dind-eth0.network": ""}
+    persistence = Persistence("networkd", "", original, ours, is_used=True)
+    state = fresh(replace(eth0, addresses=()), routes=(), record=record, persistence=persistence)
+    (question,) = (step for step in plan(Desired(state="absent"), state, ROOTS) if isinstance(step, AskGateway))
+    assert (question.gateways, question.sender) == (("fd00::1",), probes.ANYBODY)
 
 
 @pytest.mark.parametrize(
@@ -607,6 +660,12 @@ def test_an_address_keeps_what_it_had():
         "10.5.5.1 peer 10.5.5.2/32 metric 5 scope global dev docker0 label docker0:x noprefixroute"
     )
     assert address.words("eth0", lasting=False).endswith("label eth0:x noprefixroute valid_lft 60 preferred_lft 30")
+
+
+@pytest.mark.parametrize(("valid", "lasting"), [(_links.FOREVER, True), (_links.FOREVER, False), (60, True)])
+def test_a_deprecated_address_stays_deprecated(valid, lasting):
+    address = Address(6, "fd00::2", 64, valid=valid, preferred=0)
+    assert address.words("eth0", lasting=lasting).endswith("nodad preferred_lft 0")
 
 
 def test_a_lifetime_makes_no_difference_between_addresses():
@@ -663,6 +722,62 @@ def test_what_a_route_has_that_cannot_be_made_again_is_named(extra):
     assert len(route.foreign) == 1
     with pytest.raises(DindError, match=f"cannot be moved: {route.foreign[0]}"):
         plan(BRIDGED, fresh(routes=(DEFAULT_ROUTE, route)), ROOTS)
+
+
+@pytest.mark.parametrize(
+    ("route", "is_kernels"),
+    [
+        (CONNECTED, True),
+        (replace(CONNECTED, metric=100), False),
+        (replace(CONNECTED, options=("proto", "kernel", "scope", "link", "src", "172.17.0.3")), False),
+        (replace(CONNECTED, options=("proto", "static", "scope", "link", "src", "172.17.0.2")), False),
+        (Route(4, "10.5.5.2", "eth0", options=("proto", "kernel", "scope", "link", "src", "10.5.5.1")), True),
+        (Route(6, "fd00::/64", "eth0", metric=256, options=("proto", "kernel")), True),
+        (Route(6, "fd00::/64", "eth0", metric=100, options=("proto", "kernel")), False),
+        (Route(6, "fd00:1::/64", "eth0", metric=256, options=("proto", "kernel")), False),
+        (Route(6, "fd00:2::/64", "eth0", metric=7, options=("proto", "kernel")), True),
+    ],
+)
+def test_a_route_is_the_kernels_own_where_an_address_brings_it(route, is_kernels):
+    addresses = (
+        OWN,
+        Address(4, "10.5.5.1", 32, peer="10.5.5.2"),
+        Address(6, "fd00::2", 64),
+        Address(6, "fd00:1::2", 64, noprefixroute=True),
+        Address(6, "fd00:2::2", 64, metric=7),
+    )
+    assert route.is_kernels(addresses) == is_kernels
+
+
+STALE = Route(4, "10.1.0.0/16", "eth0", "10.9.0.1")
+
+
+@pytest.mark.parametrize(
+    ("route", "others", "is_refused"),
+    [
+        (Route(4, "10.1.0.0/16", "eth0", "172.17.0.9"), (), False),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"), (), True),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1", options=("onlink",)), (), False),
+        (
+            Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"),
+            (Route(4, "10.9.0.1", "eth0", options=("scope", "link")),),
+            False,
+        ),
+        (Route(4, "10.1.0.0/16", "eth0", "10.9.0.1"), (Route(4, "10.9.0.1", "eth0"),), True),
+        (Route(4, "10.1.0.0/16", "eth0", "10.8.0.1"), (), True),
+        (Route(4, "10.1.0.0/16", "eth0", "inet6 fe80::1"), (), False),
+        (Route(6, "fd00:1::/64", "eth0", "fd00::9"), (), True),
+        (Route(6, "fd00:1::/64", "eth0", "fd00::9"), (Route(6, "fd00::/64", "eth0"),), False),
+    ],
+)
+def test_a_gateway_that_is_no_neighbour_any_more_is_refused(route, others, is_refused):
+    eth0 = replace(ETH0, addresses=(OWN, Address(4, "10.8.0.2", 16, noprefixroute=True)))
+    state = fresh(eth0, routes=(DEFAULT_ROUTE, CONNECTED, *others, route))
+    if is_refused:
+        with pytest.raises(DindError, match=f"the route to {route.dst} .* leads to the gateway {route.gateway}"):
+            plan(BRIDGED, state, ROOTS)
+    else:
+        assert plan(BRIDGED, arranged(state), ROOTS) == []
 
 
 def test_a_multipath_route_counts_for_each_of_its_devices():
@@ -761,4 +876,4 @@ def test_without_a_record_of_dockerds_there_is_nothing_to_do(tmp_path):
 
 
 def test_a_state_can_be_shown():
-    assert json.dumps(dataclasses.asdict(arranged(fresh())))
+    assert json.dumps(bridged_net._described(arranged(fresh())))
