@@ -31,9 +31,6 @@ IPV6_PREFIX_METRIC = 256
 ROUTE_IGNORED = frozenset({"type", "dst", "gateway", "via", "dev", "metric", "flags", "metrics", "pref", "expires"})
 
 
-Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
 @dataclass(frozen=True)
 class Address:
     """An address on a link. Lifetimes (seconds) run, so they do not count in comparisons."""
@@ -55,7 +52,7 @@ class Address:
         return f"{self.local}/{self.prefixlen}"
 
     @property
-    def prefix(self) -> Prefix:
+    def prefix(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         """The network in which its neighbours are."""
         return ipaddress.ip_network(f"{self.peer or self.local}/{self.prefixlen}", strict=False)
 
@@ -105,7 +102,7 @@ class Route:
         return self.dst == "default" and "table" not in self.options
 
     @property
-    def prefix(self) -> Prefix:
+    def prefix(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         everything = "0.0.0.0/0" if self.family == 4 else "::/0"
         return ipaddress.ip_network(everything if self.dst == "default" else self.dst, strict=False)
 

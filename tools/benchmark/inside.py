@@ -30,7 +30,7 @@ CONTAINERD_SOCKET = Path("/run/docker/containerd/containerd.sock")
 COLLECTION = "ansible_collections.mesos.dind.plugins"
 # What `mesos-dind converge` is, with a report.
 CONVERGE = f"""
-from {COLLECTION}.module_utils import _boot
+from {COLLECTION}.plugin_utils import _boot
 _boot.run_again("boot.yml", "--skip-tags", "hand_over", log="mesos.dind.boot_log", report=True)
 """
 PASSES = 50
