@@ -58,8 +58,9 @@ BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
 PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
 PROXY_DELAY_OF = "net/ipv4/neigh/{}/proxy_delay"  # up to 0.8 s by default, for a herd that is not there
 DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
+ACCEPT_RA = "net/ipv6/conf/{}/accept_ra"
 # What is looked at below /proc/sys, with the device's name in its place.
-SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, names.ROUTE_LOCALNET)
+SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, ACCEPT_RA, names.ROUTE_LOCALNET)
 SMALLEST_IPV6_MTU = 1280
 SMALLEST_ROUTED = 30  # the prefix length of a network with two hosts
 LONGEST_LABEL = 15  # linux/if.h: IFNAMSIZ, with the zero at its end
@@ -624,9 +625,14 @@ def _shape_lines(state: State, record: Record, mtu: int, is_new: bool) -> tuple[
 
 
 def _bridge_sysctls(state: State) -> dict[str, str]:
-    """IPv6 on the bridge as it is on the uplink."""
+    """IPv6 on the bridge as it is on the uplink.
+
+    Where the kernel learns nothing from routers, it would on a bridge, until networkd or dockerd arranges that.
+    """
     disabled = state.sysctls.get(DISABLE_IPV6.format(state.uplink))
-    return {} if disabled is None else {DISABLE_IPV6.format(state.bridge): disabled}
+    wanted = {} if disabled is None else {DISABLE_IPV6.format(state.bridge): disabled}
+    is_deaf = state.sysctls.get(ACCEPT_RA.format(state.uplink)) == "0"
+    return {**wanted, ACCEPT_RA.format(state.bridge): "0"} if is_deaf else wanted
 
 
 def _sysctls(

@@ -498,6 +498,18 @@ def test_what_a_router_advertised_lasts_on_the_bridge(bench):
     assert (restored["gateway"], restored["dev"], "expires" in restored) == (before["gateway"], "eth0", True)
 
 
+def test_a_bridge_learns_nothing_from_routers_where_the_uplink_does_not(bench):
+    agent = bench.agent("172.17.0.2/16")
+    agent.namespace.sysctl("ipv6/conf/eth0/accept_ra", "0")
+    agent.converge(offset="0.0.1.0")
+    link_local = agent.namespace.show("-6", "address", "show", "dev", "docker0")[0]["addr_info"]
+    advertise_router(bench.host, "outer")
+    assert agent.namespace.pings("172.17.0.1")  # by then the bridge has had the advertisement, too
+    assert agent.namespace.show("-6", "route", "show", "default") == []
+    assert agent.namespace.show("-6", "address", "show", "dev", "docker0")[0]["addr_info"] == link_local
+    assert agent.converge(offset="0.0.1.0").actions == []
+
+
 def test_without_ipv6_on_the_uplink_there_is_none_on_the_bridge(bench):
     agent = bench.agent("172.17.0.2/16")
     agent.namespace.sysctl("ipv6/conf/eth0/disable_ipv6", "1")
