@@ -175,7 +175,10 @@ def test_inner_containers_resolve_the_names_of_a_user_defined_network(
 
     each_finds_another()
     for agent in agents.values():
-        agent.run("s6-svc", "-wR", "-r", "/etc/mesos-dind/services/dockerd")
+        # s6 takes a dockerd that has just begun for ready (see its `run`), and one that answers is wanted here.
+        agent.run("s6-svc", "-wD", "-d", "/etc/mesos-dind/services/dockerd")
+        agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
+        agent.run("timeout", "60", "sh", "-c", "until docker version >/dev/null 2>&1; do sleep 0.1; done")
     each_finds_another()
     for agent in agents.values():
         agent.container.restart(timeout=20)
