@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -13,3 +14,22 @@ def write(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".new")
     unfinished.write_text(text)
     unfinished.replace(path)
+
+
+def write_lasting(
+    path: Path, text: str, *, mode: int = 0o644, owner: tuple[int, int] = (-1, -1), unfinished: Path | None = None
+) -> None:
+    """The same, and it is on the disk before it has its name, for who reads it at the next boot.
+
+    ``owner`` is a user's and a group's number, -1 for ours; ``unfinished`` is where it is written first, on the same
+    file system, where another file in its own folder would be read as well. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = unfinished or path.with_name(path.name + ".new")
+    with unfinished.open("w") as file:
+        file.write(text)
+        os.fchown(file.fileno(), *owner)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)

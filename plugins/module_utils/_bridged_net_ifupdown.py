@@ -9,13 +9,12 @@ on the running machine, which is arranged already; ifupdown's state is made to s
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import MADE_BY, MADE_OF, Bridging
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -154,15 +153,10 @@ class WriteStanzas(Step[State]):
             self._write(Path(path), text)
 
     def _write(self, path: Path, text: str) -> None:
-        """In another folder first: in this one ifupdown would read what is unfinished as well."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the mapping's script: in interfaces.d ifupdown would read what is unfinished as well.
         unfinished = self.places.mapping.with_name(f"{self.places.mapping.name}.new")
-        with unfinished.open("w") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o755 if path == self.places.mapping else 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        mode = 0o755 if path == self.places.mapping else 0o644
+        _atomic_file.write_lasting(path, text, mode=mode, unfinished=unfinished)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _links, _networkd
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
-from ansible_collections.mesos.dind.plugins.module_utils import _links, _networkd
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Folders, Original
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import (
     Record,
@@ -79,17 +79,11 @@ class WriteFiles(Step[State]):
                 self._write(Path(path), after[path])
 
     def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.new")
-        with unfinished.open("w") as file:
-            file.write(text)
-            if self.original:
-                original = Path(self.original.path).stat()
-                os.fchown(file.fileno(), original.st_uid, original.st_gid)
-                os.fchmod(file.fileno(), original.st_mode & 0o777)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        if self.original:
+            like = Path(self.original.path).stat()
+            _atomic_file.write_lasting(path, text, mode=like.st_mode & 0o777, owner=(like.st_uid, like.st_gid))
+        else:
+            _atomic_file.write_lasting(path, text)
 
 
 @dataclass(frozen=True)
