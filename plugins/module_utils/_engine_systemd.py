@@ -9,6 +9,7 @@ drop-in away gives the engine back as it was.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import (
     _bridged_net_engine,
     _daemon_json,
     _engine,
+    _iptables,
     _plan,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -178,6 +180,26 @@ class StopUnits(_plan.Step[State]):
 
 
 @dataclass(frozen=True)
+class EndMasquerading(_plan.Step[State]):
+    """Of the network that the bridge had by us. dockerd leaves that rule where it is, also one with another network,
+    and what others there send through this machine would be masqueraded."""
+
+    network: str
+    bridge: str
+
+    def __str__(self) -> str:
+        return f"no longer masquerade {self.network}"
+
+    def effect(self, state: State) -> State:
+        return state
+
+    def do(self, runner: Runner) -> None:
+        if _iptables.is_installed():
+            rule = ("-s", self.network, "!", "-o", self.bridge, "-j", "MASQUERADE")
+            runner.run("iptables", "-w", "-t", "nat", "-D", "POSTROUTING", *rule, ok=(0, 1))  # 1: it is not there
+
+
+@dataclass(frozen=True)
 class Reload(_plan.Step[State]):
     """systemd reads its unit files again."""
 
@@ -283,11 +305,28 @@ def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: Stat
         was_enabled = not removed or before(state, layout)["enabled"]
         disable = [Disable()] if state.enabled and not was_enabled else []
         end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
-        return [*end, StopUnits(bridge), *removed, Reload(), *disable] if removed else []
+        masqueraded = _network_by_us(state, layout)
+        end_masquerading = [EndMasquerading(masqueraded, bridge.name)] if masqueraded else []
+        return [*end, StopUnits(bridge), *end_masquerading, *removed, Reload(), *disable] if removed else []
     steps = [*written, *removed]
     if steps or not state.up:
         steps += [Reload(), Restart(bridge)]
     return steps if state.enabled else [*steps, Enable()]
+
+
+def _network_by_us(state: State, layout: Layout) -> str:
+    """The network of our ``bip``; empty where there is none."""
+    bip = _object(state.files.get(str(layout.config_file))).get("bip")
+    return str(ipaddress.ip_interface(bip).network) if bip else ""
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """The JSON object that ``text`` is; an empty one where it is none, as of a run that was killed."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge:
@@ -295,7 +334,7 @@ def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge
     not know where we had it keep its data."""
     if params["state"] == "present":
         return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
-    ours = json.loads(state.files.get(str(layout.config_file), "{}"))
+    ours = _object(state.files.get(str(layout.config_file)))
     return Bridge(params["bridge"], "", Path(ours.get("data-root", params["data_root"])))
 
 
@@ -310,10 +349,7 @@ def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict
         "enabled": state.enabled,
         "bridge": state.has_bridge if had_bridge is None else had_bridge,
     }
-    try:
-        noted = json.loads(state.files.get(str(layout.note), "{}"))
-    except ValueError:
-        noted = {}
+    noted = _object(state.files.get(str(layout.note)))
     return {name: bool(noted.get(name, value)) for name, value in there.items()}
 
 
