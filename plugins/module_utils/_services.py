@@ -47,8 +47,10 @@ class Service:
         not a loop. Raises DindError for that, and for the time-out.
         """
         deadline = time.monotonic() + timeout
-        self._await_supervisor(deadline)
-        runner.run("s6-svc", "-u", f"{self.directory}/log")
+        logger = self.directory / "log"
+        for directory in (logger, self.directory):  # each has a supervisor of its own
+            self._await_supervisor(directory, deadline)
+        runner.run("s6-svc", "-u", str(logger))
         with self._notification_socket() as ready, self._end_pipe() as end, selectors.DefaultSelector() as selector:
             selector.register(ready, selectors.EVENT_READ)
             selector.register(end, selectors.EVENT_READ)
@@ -73,16 +75,16 @@ class Service:
     def _cure(self) -> str:
         return f"mend what it says; all of its log is in {self.log}"
 
-    def _await_supervisor(self, deadline: float) -> None:
+    def _await_supervisor(self, directory: Path, deadline: float) -> None:
         """s6-svscan starts the supervisors when the container starts, long before the first service is wanted,
         but gives no event for it: s6-svok looks, and so does this."""
-        control = self.directory / "supervise/control"
+        control = directory / "supervise/control"
         while True:
             try:
                 os.close(os.open(control, os.O_WRONLY | os.O_NONBLOCK))
             except OSError as error:  # ENOENT: never supervised; ENXIO: nobody reads it
                 if time.monotonic() > deadline:
-                    raise DindError(f"nothing supervises {self.directory} ({error.strerror})") from None
+                    raise DindError(f"nothing supervises {directory} ({error.strerror})") from None
                 time.sleep(0.005)
             else:
                 return
