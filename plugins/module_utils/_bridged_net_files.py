@@ -119,6 +119,14 @@ def own_files(folders: Folders) -> dict[str, str]:
     return {str(path): path.read_text() for path in paths if path.suffix != ".new"}
 
 
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """For people: which files, by path, are written and which removed."""
+    written = [path for path, text in after.items() if before.get(path) != text]
+    removed = [path for path in before if path not in after]
+    said = [("write", written), ("remove", removed)]
+    return " and ".join(f"{verb} {', '.join(paths)}" for verb, paths in said if paths)
+
+
 def uplink_of(files: Mapping[str, str]) -> str:
     """The uplink that our files are for; empty without any."""
     found = next(filter(None, map(MADE_OF_PATTERN.search, files.values())), None)

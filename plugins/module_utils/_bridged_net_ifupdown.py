@@ -15,7 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _ifupdown
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import MADE_BY, MADE_OF, Bridging
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import (
+    MADE_BY,
+    MADE_OF,
+    Bridging,
+    difference,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._ifupdown import Places
@@ -132,10 +137,7 @@ class WriteStanzas(Step[State]):
     after: Mapping[str, str]
 
     def __str__(self) -> str:
-        written = [path for path, text in self.after.items() if self.before.get(path) != text]
-        removed = [path for path in self.before if path not in self.after]
-        said = [("write", written), ("remove", removed)]
-        return " and ".join(f"{verb} {', '.join(paths)}" for verb, paths in said if paths)
+        return difference(self.before, self.after)
 
     def effect(self, state: State) -> State:
         return replace(state, ifupdown=replace(state.ifupdown, files=dict(self.after)))

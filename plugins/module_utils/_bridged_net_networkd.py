@@ -51,10 +51,7 @@ class WriteFiles(Step[State]):
     original: Original | None
 
     def __str__(self) -> str:
-        written = [path for path, text in self.after.items() if self.before.get(path) != text]
-        removed = [path for path in self.before if path not in self.after]
-        said = [("write", written), ("remove", removed)]
-        return " and ".join(f"{verb} {', '.join(paths)}" for verb, paths in said if paths)
+        return files.difference(self.before, self.after)
 
     def effect(self, state: State) -> State:
         return replace(state, persistence=replace(state.persistence, files=dict(self.after), is_followed=False))

@@ -71,9 +71,10 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     _preflight.require_size(settings, environ)
     _preflight.require_engine_settings(settings, environ, Runner())
     _preflight.require_network(settings, environ)
-    # Only a v2 host is worth the question.
-    knows_v2 = settings.is_agent and _preflight.is_pure_v2() and _preflight.knows_cgroup_v2(program, Runner())
-    if settings.is_agent and _preflight.is_pure_v2() and not knows_v2:
+    # Only on a v2 host is it worth the question.
+    is_on_v2 = settings.is_agent and _preflight.is_pure_v2()
+    knows_v2 = is_on_v2 and _preflight.knows_cgroup_v2(program, Runner())
+    if is_on_v2 and not knows_v2:
         sys.stderr.write(f"mesos-dind: {_preflight.NOT_ON_V2}\n")
     variables = {
         **settings.role_variables,
