@@ -27,7 +27,6 @@ from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _ipta
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import (
-    BRIDGE_NF,
     SYSCTLS,
     Desired,
     Roots,
@@ -284,7 +283,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     mac = state.uplink_link.mac if state.uplink else ""
     base = {"bridge": desired.bridge, "mode": mode, "mac": mac, "mtu": bridge_mtu(desired, state)}
     base |= {"fixed_cidr": "", "fixed_cidr_v6": "", "bip_v6": "", "gateway": "", "gateway_v6": "", "address_pools": []}
-    base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink, "bridge_nf": state.sysctls.get(BRIDGE_NF) == "1"}
+    base |= {"masquerade": mode != PROXY_ARP, "uplink": state.uplink}
     if desired.state == "absent":
         return base | {"bip": "", "dns": [], "dns_options": []}
     base |= {"bip": bip(desired, state), "dns": dns(desired, state)}

@@ -54,13 +54,12 @@ if TYPE_CHECKING:
     from netaddr import IPNetwork
 
 IP_FORWARD = "net/ipv4/ip_forward"
-BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
 PROXY_ARP_OF = "net/ipv4/conf/{}/proxy_arp"
 PROXY_DELAY_OF = "net/ipv4/neigh/{}/proxy_delay"  # up to 0.8 s by default, for a herd that is not there
 DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 ACCEPT_RA = "net/ipv6/conf/{}/accept_ra"
 # What is looked at below /proc/sys, with the device's name in its place.
-SYSCTLS = (IP_FORWARD, BRIDGE_NF, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, ACCEPT_RA, names.ROUTE_LOCALNET)
+SYSCTLS = (IP_FORWARD, PROXY_ARP_OF, PROXY_DELAY_OF, DISABLE_IPV6, ACCEPT_RA, names.ROUTE_LOCALNET)
 SMALLEST_IPV6_MTU = 1280
 SMALLEST_ROUTED = 30  # the prefix length of a network with two hosts
 LONGEST_LABEL = 15  # linux/if.h: IFNAMSIZ, with the zero at its end

@@ -83,6 +83,13 @@ def flag_names(words: Sequence[str]) -> Iterator[str]:
             yield from _shorthands(word[1:], rest)
 
 
+def is_off(name: str, args: Sequence[str], config: Mapping[str, Any]) -> bool:
+    """Whether the user has switched off what is on by default, in the flags or the file (dockerd refuses both)."""
+    said = [word.partition("=")[2] for word in args if word.startswith(f"--{name}=")]
+    # As https://pkg.go.dev/strconv#ParseBool.
+    return said[-1] in ("0", "f", "F", "false", "FALSE", "False") if said else config.get(name) is False
+
+
 def _shorthands(letters: str, rest: Iterator[str]) -> Iterator[str]:
     for index, letter in enumerate(letters):
         yield f"-{letter}"

@@ -265,12 +265,6 @@ masquerade:
     - Whether C(dockerd) may masquerade (C(--ip-masq)). Not with proxy ARP, where inner containers keep their addresses.
   returned: success
   type: bool
-bridge_nf:
-  description:
-    - Whether bridged frames pass the FORWARD chain of iptables (V(net.bridge.bridge-nf-call-iptables) is on). The
-      engine must allow its containers to talk to each other then (C(dockerd --icc), its default).
-  returned: success
-  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule

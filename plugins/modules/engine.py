@@ -42,7 +42,9 @@ options:
     default: docker0
   uplink:
     description: The port without which that bridge is not the machine's own. With O(supervisor=systemd), the engine
-      does not start while it is none, or while the bridge has not the address O(bip). Empty asks for nothing.
+      does not start while it is none, or while the bridge has not the address O(bip). With O(supervisor=s6), frames
+      between the bridge's ports skip iptables, unless C(dockerd) is told V(icc) or V(userland-proxy) false. Empty asks
+      for nothing.
     type: str
     default: ""
   had_bridge:

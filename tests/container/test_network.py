@@ -263,6 +263,40 @@ def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, tas
         assert "192.0.2.7" in answer, network
 
 
+FILTERS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+
+
+@pytest.mark.parametrize(("flag", "filters"), [("", "0 0"), ("--userland-proxy=false", "1 1")])
+def test_frames_pass_the_bridge_by_iptables_only_for_who_needs_that(
+    start: Start, task_archive: bytes, flag: str, filters: str
+) -> None:
+    """Without the userland proxy the answers of a published port come from the container's own address else."""
+    environment = {"DOCKER_NETWORK_OFFSET": "0.0.65.0", "DOCKER_DAEMON_ARGS": flag}
+    agent = start("sleep", "1000", env=environment).await_boot()
+    agent.load(task_archive)
+    agent.inner("run", "--detach", "--publish", "8080:80", "mesos-dind-task", "httpd", "-f", "-p", "80")
+    for client in (HOST, ("docker", "exec", agent.container.id, "docker", "run", "--rm", "mesos-dind-task")):
+        fetched = subprocess.run(
+            [*client, "wget", "-T", "10", "-O", "-", f"http://{agent.address}:8080/"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "404 Not Found" in fetched.stderr
+    assert agent.run("sysctl", "--values", *FILTERS).split() == filters.split()
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+
+
+def test_inner_containers_that_the_user_keeps_apart_are(start: Start, task_archive: bytes) -> None:
+    """By the engine's own doing, also for a network that is made later."""
+    agent = start("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.66.0"}).await_boot()
+    agent.load(task_archive)
+    agent.inner("network", "create", "--opt", "com.docker.network.bridge.enable_icc=false", "apart")
+    agent.inner("run", "--detach", "--network", "apart", "--name", "one", "mesos-dind-task", "httpd", "-f", "-p", "80")
+    fetch = ("run", "--rm", "--network", "apart", "mesos-dind-task", "wget", "-T", "2", "-O", "-", "http://one/")
+    assert b"download timed out" in agent.exec("docker", *fetch).output
+    assert "changed=0" in agent.run("mesos-dind", "converge")
+    assert agent.run("sysctl", "--values", FILTERS[0]) == "1\n"
+
+
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_NETWORK_OFFSET": "0.0.13.0"}], ids=["default", "bridged"])
 def test_where_iptables_does_not_work_with_its_own_backend_the_other_is_taken(
     start: Start, tmp_path: Path, task_archive: bytes, environment: dict[str, str]

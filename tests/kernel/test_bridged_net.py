@@ -253,7 +253,6 @@ def test_the_result_says_what_the_engine_needs(bench):
         "mac": mac,
         "mode": "bridge",
         "masquerade": True,
-        "bridge_nf": facts["bridge_nf"],
     }
     assert agent.converge(offset="0.0.1.0", gateway="bridge").facts["gateway"] == ""
 

@@ -207,16 +207,58 @@ states = st.builds(
     files=st.dictionaries(st.sampled_from(paths), st.text(max_size=3)),
     up=st.frozensets(st.sampled_from(_engine.SERVICES)),
     leftovers=st.booleans(),
+    filters=st.frozensets(st.sampled_from(_engine.BRIDGE_FILTERS)),
 )
 
 
-@given(states)
-def test_the_plan_reaches_its_goal(state: _engine.State) -> None:
+@given(states, st.booleans())
+def test_the_plan_reaches_its_goal(state: _engine.State, passes_frames: bool) -> None:
     desired = _engine.desired_files(PARAMS, {}, LAYOUT)
-    steps = _engine.plan(desired, LAYOUT, state)
+    steps = _engine.plan(desired, LAYOUT, state, passes_frames=passes_frames)
     after = expected(state, steps)
-    assert _engine.plan(desired, LAYOUT, after) == []
+    assert _engine.plan(desired, LAYOUT, after, passes_frames=passes_frames) == []
     assert after.up == set(_engine.SERVICES)
+
+
+@pytest.mark.parametrize("settings", [{}, dict.fromkeys(_engine.BRIDGE_FILTERS, "1\n")], ids=["not loaded", "loaded"])
+def test_frames_skip_iptables_from_before_the_start_of_dockerd(tmp_path: Path, settings: dict[str, str]) -> None:
+    layout = _engine.Layout(run=tmp_path, exec_root=tmp_path / "docker", bridge_nf=tmp_path)
+    for name, value in settings.items():
+        (tmp_path / name).write_text(value)
+    files: dict[str, dict[str, str]] = {name: {} for name in _engine.SERVICES}
+    state = _engine.inspect(layout, [], Down())
+    skip = _engine.plan(files, layout, state, passes_frames=True)[:-2]
+    for step in skip:
+        step.do(Down())
+    assert len(skip) == bool(settings)
+    assert {name: (tmp_path / name).read_text() for name in settings} == dict.fromkeys(settings, "0\n")
+    assert _engine.plan(files, layout, _engine.inspect(layout, [], Down()), passes_frames=True)[:-2] == []
+
+
+def test_what_dockerd_has_switched_on_stays_while_it_runs() -> None:
+    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
+    files = {**desired["containerd"], **desired["dockerd"]}
+    running = _engine.State(files, frozenset(_engine.SERVICES), False, frozenset(_engine.BRIDGE_FILTERS))
+    assert _engine.plan(desired, LAYOUT, running, passes_frames=True) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "config", "needed"),
+    [
+        ([], {}, False),
+        (["--userland-proxy"], {"icc": True}, False),
+        (["--icc=true"], {}, False),
+        (["--icc=false"], {}, True),
+        (["--userland-proxy=F"], {}, True),
+        (["--icc=false", "--icc=1"], {}, False),
+        ([], {"icc": False}, True),
+        ([], {"userland-proxy": False}, True),
+    ],
+)
+def test_filters_stay_for_who_has_told_dockerd_what_takes_them(
+    args: list[str], config: dict[str, bool], needed: bool
+) -> None:
+    assert _engine.needs_filters(args, config) is needed
 
 
 def test_only_the_service_whose_files_change_is_started_anew() -> None:
