@@ -149,6 +149,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
         known,
         record,
         engine_addresses=there,
+        engine_bridges=engine.bridges(Path(desired.data_root)),
         rules=rules,
         resolver=resolver,
         persistence=_persistence(desired, network, uplink, roots),
@@ -289,7 +290,7 @@ def facts(desired: Desired, state: State) -> dict[str, Any]:
     base |= {"bip": bip(desired, state), "dns": dns(desired, state)}
     base |= {"dns_options": list(state.resolver.options) if state.resolver else []}
     if mode == DEFAULT:
-        pools = inner.pools(state.network, desired.bridge, state.uplink)[1:]
+        pools = inner.pools(state.network, desired.bridge, state.uplink, state.engine_bridges)[1:]
         return base | {"address_pools": [dataclasses.asdict(pool) for pool in pools]}
     record, found = replace(originals(state), mode=mode), carve(desired, state)
     base |= {

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""dockerd's own record of its default bridge, which outlives the container in the data root.
+"""dockerd's own record of its networks, which outlives the container in the data root.
 
 At its start dockerd first gives docker0 the address of that record, whatever `--bip` says, by taking away the one that
 is there; only then does it drop the record and follow `--bip` (moby, libnetwork/drivers/bridge: populateNetworks,
@@ -29,6 +29,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 STORE = "network/files/local-kv.db"
 DISARM_SECONDS = 5.0
 OBJECT = re.compile(rb"\{[^{}]*\}")
+NAME = re.compile(rb'"BridgeName":"([^"]+)"')
 ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
 
 
@@ -39,6 +40,15 @@ def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
     restarts it does so in the context `disarming`.
     """
     return tuple(address for _offset, address in _acting(_unlocked(data_root / STORE), bridge))
+
+
+def bridges(data_root: Path) -> frozenset[str]:
+    """The bridges of dockerd's networks, whether it runs or not; also of some that are gone, whose pages are free now."""
+    try:
+        content = (data_root / STORE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    return frozenset(found[1].decode(errors="replace") for found in NAME.finditer(content))
 
 
 def _unlocked(path: Path) -> bytes:

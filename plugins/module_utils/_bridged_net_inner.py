@@ -36,13 +36,14 @@ class Pool:
     size: int
 
 
-def pools(network: Network, bridge: str, uplink: str) -> tuple[Pool, ...]:
+def pools(network: Network, bridge: str, uplink: str, engines: Collection[str] = ()) -> tuple[Pool, ...]:
     """Subnets that meet no visible route but the default one, in the order of preference.
 
-    What the inner engine has made itself (``bridge`` and its other networks) doesn't count, so that the answer
-    stays the same while it runs. Raises DindError when the routes leave nothing.
+    What the inner engine has made itself (``bridge`` and its other networks, of which ``engines`` are those that it has
+    a record of) doesn't count, so that the answer stays the same while it runs. Raises DindError when the routes leave
+    nothing.
     """
-    chosen = {*_named_by_people(network, uplink)}
+    chosen = {*_leading_nowhere(network, uplink)} & {*engines}
     routes = [route for route in network.routes if route.family == 4 and not _is_engines(route, bridge, chosen)]
     subnets = [_ranges.network(route.dst) for route in routes if route.dst != "default"]
     free = chain.from_iterable(_free(base, size, subnets) for bases, size in CANDIDATES for base in bases)
@@ -55,15 +56,15 @@ def pools(network: Network, bridge: str, uplink: str) -> tuple[Pool, ...]:
     return found
 
 
-def _is_engines(route: Route, bridge: str, named_by_people: Collection[str]) -> bool:
+def _is_engines(route: Route, bridge: str, named_by_its_user: Collection[str]) -> bool:
     if route.device == bridge or ENGINES_OWN.fullmatch(route.device):
         return True
-    return route.device in named_by_people and not route.gateway
+    return route.device in named_by_its_user and not route.gateway
 
 
-def _named_by_people(network: Network, uplink: str) -> Iterator[str]:
-    """Bridges that may be the engine's by com.docker.network.bridge.name: they have no ports but veths, as containers
-    have, and so lead nowhere out."""
+def _leading_nowhere(network: Network, uplink: str) -> Iterator[str]:
+    """Bridges that have no ports but veths, as containers have. By com.docker.network.bridge.name the engine may also
+    use one that leads out."""
     for link in network.links:
         ports = [port for port in network.links if port.master == link.name]
         if link.kind == "bridge" and link.name != uplink and all(p.kind == "veth" and p.name != uplink for p in ports):

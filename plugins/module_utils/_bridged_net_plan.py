@@ -290,7 +290,7 @@ def bip(desired: Desired, state: State) -> str:
     if mode == PROXY_ARP:
         found = carve(desired, state)
         return f"{found[1]}/{found.prefixlen}"
-    return inner.first_address(inner.pools(state.network, state.bridge, state.uplink)[0])
+    return inner.first_address(inner.pools(state.network, state.bridge, state.uplink, state.engine_bridges)[0])
 
 
 def plan(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:

@@ -831,18 +831,26 @@ def test_the_default_mode_meets_no_visible_route(bench):
     assert agent.snapshot() == before
 
 
-def test_the_default_mode_stays_with_its_choice_while_the_engine_runs(bench):
+def test_the_default_mode_stays_with_its_choice_while_the_engine_runs(bench, tmp_path):
     agent = bench.agent("172.17.0.2/16")
-    first = agent.converge().facts
+    record_of_dockerd(tmp_path, {"BridgeName": "by-a-person", "DefaultBridge": False})
+    first = agent.converge(data_root=str(tmp_path)).facts
     bridge(agent.namespace, "docker0")
     bridge(agent.namespace, "br-0123456789ab")
     agent.namespace.ip("address add 172.18.0.1/16 dev docker0", "address add 172.19.0.1/16 dev br-0123456789ab")
     bridge(agent.namespace, "by-a-person")
     agent.namespace.ip("address add 172.20.0.1/16 dev by-a-person")
-    assert agent.converge().facts == first
+    assert agent.converge(data_root=str(tmp_path)).facts == first
     veth(agent.namespace, "veth1", bench.cleanup.enter_context(namespace()), "eth0")
     agent.namespace.ip("link set dev veth1 master by-a-person")
-    assert agent.converge().facts == first
+    assert agent.converge(data_root=str(tmp_path)).facts == first
+
+
+def test_the_default_mode_leaves_idle_bridges_of_others_their_subnets(bench):
+    agent = bench.agent("172.17.0.2/16")
+    bridge(agent.namespace, "virbr0")
+    agent.namespace.ip("address add 172.18.0.1/16 dev virbr0")
+    assert agent.converge().facts["bip"] == "172.19.0.1/16"
 
 
 def test_the_default_mode_needs_no_uplink(bench):
@@ -1015,11 +1023,16 @@ def test_twelve_agents_at_once_are_disjoint_and_reach_each_other(bench):
         assert connects(inners[n - 2], inners[following - 2], f"172.17.{following}.2") == f"172.17.{n}.2"
 
 
-def test_dockerds_record_of_another_address_is_laid_to_rest(bench, tmp_path):
-    record = {"AddressIPv4": "172.17.0.9/16", "BridgeName": "docker0", "DefaultBridge": True, "InhibitIPv4": False}
-    store = tmp_path / "data" / "network/files/local-kv.db"
+def record_of_dockerd(data_root: Path, record: dict[str, object]) -> Path:
+    store = data_root / "network/files/local-kv.db"
     store.parent.mkdir(parents=True)
     store.write_text(json.dumps(record, separators=(",", ":")))
+    return store
+
+
+def test_dockerds_record_of_another_address_is_laid_to_rest(bench, tmp_path):
+    record = {"AddressIPv4": "172.17.0.9/16", "BridgeName": "docker0", "DefaultBridge": True, "InhibitIPv4": False}
+    store = record_of_dockerd(tmp_path / "data", record)
     agent = bench.agent("172.17.0.2/16")
     agent.converge(offset="0.0.1.0", data_root=str(tmp_path / "data"))
     assert json.loads(store.read_text()) == {**record, "InhibitIPv4": True}

@@ -585,19 +585,23 @@ PORT = Link("veth1", 8, "02:42:00:00:00:08", 1500, up=True, kind="veth", master=
 
 
 @pytest.mark.parametrize(
-    ("links", "uplink", "gateway", "is_engines"),
+    ("links", "uplink", "gateway", "recorded", "is_engines"),
     [
-        ((), "eth0", "", True),
-        ((PORT,), "eth0", "", True),
-        ((PORT,), "eth0", "172.18.0.9", False),
-        ((PORT, replace(PORT, name="eth1", kind="")), "eth0", "", False),
-        ((replace(PORT, name="eth1"),), "eth1", "", False),
-        ((PORT,), "mybr", "", False),
+        ((), "eth0", "", {"mybr"}, True),
+        ((PORT,), "eth0", "", {"mybr"}, True),
+        ((), "eth0", "", {"docker0"}, False),
+        ((PORT,), "eth0", "", set(), False),
+        ((PORT,), "eth0", "172.18.0.9", {"mybr"}, False),
+        ((PORT, replace(PORT, name="eth1", kind="")), "eth0", "", {"mybr"}, False),
+        ((replace(PORT, name="eth1"),), "eth1", "", {"mybr"}, False),
+        ((PORT,), "mybr", "", {"mybr"}, False),
     ],
 )
-def test_a_bridge_of_a_name_of_its_own_is_the_engines_unless_it_leads_out(links, uplink, gateway, is_engines):
+def test_a_bridge_in_the_engines_record_is_the_engines_unless_it_leads_out(
+    links, uplink, gateway, recorded, is_engines
+):
     network = Network((ETH0, BRIDGE_OF_A_PERSON, *links), (Route(4, "172.18.0.0/16", "mybr", gateway),))
-    found = [pool.base for pool in inner.pools(network, "docker0", uplink)]
+    found = [pool.base for pool in inner.pools(network, "docker0", uplink, recorded)]
     assert ("172.18.0.0/16" in found) == is_engines
 
 
@@ -827,6 +831,12 @@ def store(tmp_path: Path, *addresses: str, bridge: str = "docker0") -> Path:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x00\xff{\xed\xda\x0c\xed" + b"\x00{}\x07".join(records) + b"\x00{\xff}")
     return path
+
+
+def test_the_record_names_the_engines_bridges(tmp_path):
+    assert engine.bridges(tmp_path) == set()
+    store(tmp_path, "172.17.0.9/16", "172.17.0.2/16", bridge="mybr")
+    assert engine.bridges(tmp_path) == {"mybr"}
 
 
 def test_a_record_of_another_address_is_laid_to_rest_in_place(tmp_path):
