@@ -43,7 +43,7 @@ def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
 
 
 def bridges(data_root: Path) -> frozenset[str]:
-    """The bridges of dockerd's networks, whether it runs or not; also of some that are gone, whose pages are free now."""
+    """The bridges of dockerd's networks, whether it runs or not, also of some that are gone (their pages are free)."""
     try:
         content = (data_root / STORE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
