@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,14 @@ def read(path: Path = USER_CONFIG) -> dict[str, Any]:
     return config
 
 
-def require_no_owned(config: Mapping[str, Any], path: Path = USER_CONFIG) -> None:
-    """Raises DindError for a key that the boot sets, whatever it finds, to something else."""
-    owned = [key for key, value in config.items() if key in OWNED and value != OWNED[key]]
-    if owned:
-        raise contradiction(path, owned)
-
-
-def contradiction(path: object, keys: Collection[str]) -> DindError:
-    return DindError(
-        f"{path} sets {', '.join(sorted(keys))}, which the boot sets itself", cure="take it out of that file"
-    )
+def require_no_owned(config: Mapping[str, Any], path: object = USER_CONFIG, owned: Mapping[str, Any] = OWNED) -> None:
+    """Raises DindError for a key of ``owned``, which the boot sets itself, that is something else in ``config``."""
+    contradicted = [key for key, value in config.items() if key in owned and value != owned[key]]
+    if contradicted:
+        raise DindError(
+            f"{path} sets {', '.join(sorted(contradicted))}, which the boot sets itself",
+            cure="take it out of that file",
+        )
 
 
 def flag_names(words: Sequence[str]) -> Iterator[str]:

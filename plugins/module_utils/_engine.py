@@ -275,9 +275,7 @@ def daemon_config(
         **params["ipv6"],
     }
     config = {key: value for key, value in owned.items() if value not in ("", None)}
-    contradicted = [key for key, value in user_config.items() if key in owned and value != owned[key]]
-    if contradicted:
-        raise _daemon_json.contradiction(params["user_config"], contradicted)
+    _daemon_json.require_no_owned(user_config, params["user_config"], owned)
     defaults = {
         "log-level": level,
         "debug": params["debug"] or None,

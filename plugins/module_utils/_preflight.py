@@ -131,10 +131,10 @@ def require_engine_settings(
         raise EngineConfigError(f"{path}{beside} is refused: {error}") from None
 
 
-def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
+def require_network(settings: Settings, environ: Mapping[str, str], path: Path = _daemon_json.USER_CONFIG) -> None:
     """Carve the range of bridged mode, and look for all else that the network must give, without changing anything.
 
-    Raises SettingError where it does not.
+    Raises SettingError where it does not, and EngineConfigError where a user's daemon.json says otherwise.
     """
     wanted = of_role("network", settings.role_variables)
     if not any(wanted[name] for name in ("offset", "ipv6_range", "uplink", "mtu")):
@@ -144,10 +144,15 @@ def require_network(settings: Settings, environ: Mapping[str, str]) -> None:
 
     try:
         network = _bridged_net.require(**wanted)
-        _engine_ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], Runner())
+        ipv6 = _engine_ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], Runner())
     except ParameterError as error:
         name = variable_of(f"network_{error.parameter}")
         raise SettingError(name, environ.get(name, ""), str(error)) from None
+    try:
+        _daemon_json.require_no_owned(_daemon_json.read(path), path, ipv6)
+    except DindError as error:
+        beside = f"MESOS_DIND_IPV6_RANGE={wanted['ipv6_range']!r}"
+        raise EngineConfigError(f"{path} (beside {beside}) is refused: {error}") from None
 
 
 def persists(folder: Path, root: Path = Path("/")) -> bool:

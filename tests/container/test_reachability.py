@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 
 import docker
 import jmespath
@@ -223,6 +224,23 @@ def test_an_ipv6_range_that_the_engine_cannot_take(
     (line,) = agent.logs().splitlines()
     for text in (f"MESOS_DIND_IPV6_RANGE={wanted!r}", cause, ipv6_subnet(ipv6_network)):
         assert text in line
+
+
+def test_a_daemon_json_that_contradicts_the_ipv6_range(ipv6_network: Network, start: Start, tmp_path: Path) -> None:
+    wanted = ipv6_subnet(ipv6_network)
+    config = tmp_path / "daemon.json"
+    config.write_text(json.dumps({"ipv6": True, "fixed-cidr-v6": "fd00:9::/64"}))
+    agent = start(
+        "true",
+        env={"DOCKER_NETWORK_OFFSET": "auto", "MESOS_DIND_IPV6_RANGE": wanted},
+        network=ipv6_network.name,
+        volumes={str(config): "/etc/docker/daemon.json"},
+    )
+    assert agent.wait() == 64
+    assert agent.logs().splitlines() == [
+        f"mesos-dind: /etc/docker/daemon.json (beside MESOS_DIND_IPV6_RANGE={wanted!r}) is refused: "
+        "/etc/docker/daemon.json sets fixed-cidr-v6, which the boot sets itself; take it out of that file"
+    ]
 
 
 @pytest.fixture
