@@ -43,7 +43,7 @@ def apt_install(terminal: Terminal, *packages: str) -> None:
 
 
 def require_programs(terminal: Terminal, needs: Mapping[str, str]) -> None:
-    """Install the packages of those programs (name: package) that the machine lacks; raises EngineError as above."""
+    """Install the packages of those programs (name: package) that the machine lacks; raises as apt_install does."""
     missing = [package for program, package in needs.items() if not shutil.which(program, path=search_path())]
     if missing:
         apt_install(terminal, *dict.fromkeys(missing))
