@@ -14,7 +14,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine
+from docker_engine.bootstrap import start_bootstrap
+from docker_engine.distribution import SUITE
+from docker_engine.terminal import Terminal, search_path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache/vm"
 SIZE = "12G"  # sparse
@@ -113,7 +115,7 @@ def provide(cache: Path = CACHE) -> SystemDisk:
     if disk.folder.is_dir():
         return disk
     cache.mkdir(parents=True, exist_ok=True)
-    engine.Terminal().say(f"making {disk.image}, which takes some minutes")
+    Terminal().say(f"making {disk.image}, which takes some minutes")
     with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as made:
         make(SystemDisk(Path(made, "system")), Path(made, "root"))
         for outdated in cache.glob("system-*"):
@@ -139,15 +141,10 @@ def make(disk: SystemDisk, root: Path) -> None:
 
 def bootstrap(root: Path) -> None:
     """Debian's packages into a folder, from the archives that this machine's own apt uses."""
-    settings = engine.parse_apt_settings(engine.Terminal().answer("apt-config", "dump") or "")
-    command = engine.bootstrap_command(engine.SUITE, engine.sources_for(engine.SUITE), settings, engine.custom_ca())
-    command[1:1] = [f"--include={','.join(PACKAGES)}"]
-    proxies = {f"{key.split('::')[1]}_proxy": value for key, value in settings.items() if key.endswith("Proxy")}
-    environment = {**os.environ, **proxies, "PATH": engine.search_path()}
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as debian:
+    with start_bootstrap(Terminal(), SUITE, PACKAGES) as debian:
         subprocess.run(["tar", "--extract", "--numeric-owner", "-C", str(root)], stdin=debian.stdout, check=True)
     if debian.returncode:
-        raise subprocess.CalledProcessError(debian.returncode, command[:1])
+        raise subprocess.CalledProcessError(debian.returncode, ["mmdebstrap"])
 
 
 def place(file: Path, text: str, mode: int) -> None:
@@ -157,7 +154,7 @@ def place(file: Path, text: str, mode: int) -> None:
 
 
 def run(*argv: str) -> None:
-    environment = {**os.environ, "PATH": engine.search_path()}
+    environment = {**os.environ, "PATH": search_path()}
     subprocess.run(argv, check=True, env=environment, stdin=subprocess.DEVNULL)
 
 
