@@ -263,6 +263,22 @@ def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, tas
         assert "192.0.2.7" in answer, network
 
 
+def test_inner_networks_lead_out_also_after_the_engine_was_killed(start: Start, task_archive: bytes) -> None:
+    """dockerd comes back beside a container that lives on, and asks its own rules before DOCKER-USER then."""
+    agent = start("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.67.0"}).await_boot()
+    agent.load(task_archive)
+    agent.inner("network", "create", "own")
+    agent.inner("run", "--detach", "--network", "own", "--name", "one", "mesos-dind-task", "sleep", "1000")
+    ping = "docker exec one ping -c 1 -W 1 $(ip route show default | cut -d ' ' -f 3)"
+    agent.run("sh", "-c", ping)
+    for _ in range(2):
+        killed = agent.run("pidof", "dockerd").strip()
+        agent.run("pkill", "-KILL", "-x", "dockerd")
+        agent.run("timeout", "60", "sh", "-c", f"until [ $(pidof dockerd) != {killed} ] && {ping}; do sleep 0.1; done")
+        assert agent.run("iptables", "-S", "FORWARD", "1") == "-A FORWARD -j DOCKER-USER\n"
+    agent.run("timeout", "60", "sh", "-c", "while pgrep -x s6-notifyonchec; do sleep 0.1; done")
+
+
 FILTERS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 
 
