@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker_engine.images import TASK_IMAGE
+
 ROOT = Path(__file__).resolve().parents[1]
-TASK_IMAGE = "mesos-dind-task:latest"
 STANDIN = ROOT / "tests/standin/mesos-agent"
 BOOT_LIMIT = 120  # seconds
 

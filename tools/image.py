@@ -18,9 +18,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from docker_engine.images import BASE_IMAGE, TASK_IMAGE
+
 ROOT = Path(__file__).resolve().parents[1]
-MADE_BASE = "mesos-dind-base:trixie"
-TASK_IMAGE = "mesos-dind-task:latest"
 BUILD_ARGUMENTS = ("MESOS_DEB_URL", "MESOS_DEB_SHA256", "MESOS_PACKAGES")
 
 
@@ -41,14 +41,14 @@ def choose_base() -> str:
     wanted = default_base()
     if exists(wanted):
         return wanted
-    if not exists(MADE_BASE):
+    if not exists(BASE_IMAGE):
         say(f"pulling {wanted}")
         pulled = subprocess.run(["docker", "pull", "--quiet", wanted], capture_output=True, text=True, check=False)
         if pulled.returncode == 0:
             return wanted
         say(f"{wanted} can't be pulled ({last_line(pulled.stderr)}); making a Debian 13 instead")
-        subprocess.run([sys.executable, str(ROOT / "tools/engine.py"), "base-image", "--name", MADE_BASE], check=True)
-    return MADE_BASE
+        subprocess.run([sys.executable, str(ROOT / "tools/engine.py"), "base-image", "--name", BASE_IMAGE], check=True)
+    return BASE_IMAGE
 
 
 def last_line(text: str) -> str:

@@ -20,8 +20,8 @@ from typing import Any
 from benchmark.containers import COMMAND, LINE, Attached, BenchError, Session, docker, docker_bytes, memory
 from benchmark.phases import Phase, Seen, timeline, waiting_tasks
 from benchmark.results import Series
+from docker_engine.images import TASK_IMAGE
 
-TASK_IMAGE = "mesos-dind-task:latest"
 INSIDE = Path(__file__).with_name("inside.py")
 TOGETHER = (1, 4, 8, 16)
 DATA_ROOT = "/var/lib/docker"
