@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
+import handed_over
 import pytest
 from agents import STANDIN, Agent, Start
 from docker.models.images import Image
@@ -113,3 +114,13 @@ def test_a_base_image_that_has_one_with_packages(start: Start, tag: str, base: s
     agent = start("mesos-slave", image=tag, standin=False).await_boot()
     agent.await_line("stand-in agent: running")
     assert "Hello" in agent.run("hello")
+
+
+def test_a_folder_that_is_mounted_at_run_time(start: Start, tmp_path: Path) -> None:
+    """Over all that the image has in /usr/local."""
+    (tmp_path / "sbin").mkdir()
+    shutil.copy(STANDIN, tmp_path / "sbin/mesos-agent")
+    env = {"LD_LIBRARY_PATH": "/usr/local/lib"}
+    agent = start("mesos-slave", standin=False, env=env, volumes={str(tmp_path): "/usr/local"}).await_boot()
+    assert handed_over.environ(agent)["LD_LIBRARY_PATH"] == "/usr/local/lib"
+    assert "answers" in agent.run("mesos-dind", "health")
