@@ -6,6 +6,8 @@ import json
 import os
 import re
 import subprocess
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -118,6 +120,18 @@ def test_status_says_for_a_machine_what_was_found_and_would_change(agent: Agent)
     found = json.loads(output)
     assert "not shrunk" in jmespath.search("roles.storage.error", found)
     assert "changed=1" in agent.run("mesos-dind", "converge")
+
+
+BY_HAND = """
+    export ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg ANSIBLE_STDOUT_CALLBACK=mesos.dind.status LANG=C.UTF-8
+    /opt/mesos-dind/bin/ansible-playbook -i localhost, -e @/run/mesos-dind/settings.json mesos.dind.status
+"""
+
+
+def test_status_by_hand_says_the_same(agent: Agent) -> None:
+    page = Path(__file__).parents[2] / "docs/boot.md"
+    assert textwrap.dedent(BY_HAND) in page.read_text()
+    assert json.loads(agent.run("sh", "-c", BY_HAND)) == json.loads(agent.run("mesos-dind", "status"))
 
 
 def test_the_log_is_a_dozen_lines_with_the_time_of_each_step(agent: Agent) -> None:
@@ -254,6 +268,11 @@ def test_any_command_can_take_the_agents_place(start: Start, volume: str) -> Non
     assert agent.container.logs(stderr=False).decode().split() == ["overlay2"]
 
 
+def test_the_image_declares_no_volume(agent: Agent) -> None:
+    assert not agent.container.image.attrs["Config"].get("Volumes")
+    assert {mount["Type"] for mount in agent.container.attrs["Mounts"]} == {"bind"}, "the stand-in's"
+
+
 def test_overlay_is_used_where_it_works(start: Start, volume: str) -> None:
     agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
     assert agent.inner("info", "--format", "{{.Driver}}") == "overlay2"
@@ -318,7 +337,8 @@ def test_debug_output_never_has_a_secret(start: Start, volume: str) -> None:
         env={"MESOS_DIND_DEBUG": "1", "MESOS_CREDENTIAL": "hunter2-secret"}, volumes={volume: "/var/lib/docker"}
     )
     agent.await_line("stand-in agent: running")
-    assert "TASK [" in agent.logs()
+    assert "TASK [" in agent.container.logs(stderr=False).decode()
+    assert "level=debug" in agent.logs()
     assert "hunter2-secret" not in agent.logs()
     assert "MESOS_CREDENTIAL" in agent.read("/run/mesos-dind/settings.json")
     assert "hunter2-secret" not in agent.run("sh", "-c", "cat /run/mesos-dind/*.json /var/log/mesos-dind/*/*")

@@ -14,5 +14,6 @@ def test_the_demo_shows_its_pings_and_leaves_nothing() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" ms\n") == 3, done.stdout
+    assert "the image has no Mesos: the tests' stand-in agent runs" in done.stdout
     left = ["docker", "ps", "--all", "--quiet", "--filter", "name=mesos-dind-demo-"]
     assert subprocess.run(left, check=True, capture_output=True, text=True).stdout == ""

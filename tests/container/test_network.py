@@ -62,6 +62,7 @@ def test_inner_containers_have_addresses_of_their_agents_range(pair: Pair, outer
     for agent, wanted in zip(pair, ranges(outer_network), strict=True):
         for name in ("one", "two"):
             assert address(agent, name) in wanted
+        assert address(agent, "one") == wanted.network, "the engine spares no first address"
 
 
 def test_the_host_reaches_them(pair: Pair) -> None:

@@ -7,6 +7,7 @@ import shlex
 import time
 from pathlib import Path
 
+import docker
 import pytest
 from agents import Agent, Start, assert_given_back, attached_to, loop_devices
 
@@ -226,6 +227,31 @@ def test_a_stop_is_bounded_when_nothing_complies(start: Start, volume: str, task
     agent.container.stop(timeout=60)
     assert time.monotonic() - started < 15
     assert agent.wait() == 137
+
+
+def test_an_agent_has_half_of_the_bound(start: Start, volume: str) -> None:
+    script = (
+        "trap 'echo told at $(cut -d. -f1 /proc/uptime)' TERM; while :; do sleep 0.2; cut -d. -f1 /proc/uptime; done"
+    )
+    env = {"MESOS_DIND_STOP_TIMEOUT": "8"}
+    agent = start("sh", "-c", script, env=env, volumes={volume: "/var/lib/docker"}).await_boot()
+    agent.container.stop(timeout=60)
+    assert agent.wait() == 137
+    *_, last = agent.container.logs(stderr=False).decode().splitlines()
+    (told,) = re.findall(r"told at (\d+)", agent.logs())
+    assert 3 <= int(last) - int(told) < 7
+
+
+def test_ctrl_c_ends_the_agent_undrained(start: Start, volume: str) -> None:
+    """The terminal sends it to whom it has in the foreground; the supervisor does not have it."""
+    agent = start(tty=True, stdin_open=True, volumes={volume: "/var/lib/docker"}).await_boot()
+    terminal = agent.container.attach_socket(params={"stdin": 1, "stream": 1})
+    terminal._sock.send(b"\x03")
+    assert agent.wait() == 130
+    terminal.close()
+    with pytest.raises(docker.errors.NotFound):
+        agent.container.get_archive("/run/standin/drained")
+    assert "could not be unmounted" not in agent.logs()
 
 
 def test_the_default_bound_is_within_the_outer_engines(begun: Agent, task_archive: bytes) -> None:
