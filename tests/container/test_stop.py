@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import time
 from pathlib import Path
 
@@ -247,6 +248,7 @@ def test_ctrl_c_ends_the_agent_undrained(start: Start, volume: str) -> None:
     """The terminal sends it to whom it has in the foreground; the supervisor does not have it."""
     agent = start(tty=True, stdin_open=True, volumes={volume: "/var/lib/docker"}).await_boot()
     terminal = agent.container.attach_socket(params={"stdin": 1, "stream": 1})
+    assert isinstance(terminal, socket.SocketIO)
     os.write(terminal.fileno(), b"\x03")
     assert agent.wait() == 130
     terminal.close()
