@@ -76,6 +76,23 @@ def test_a_variable_becomes_its_role_variable(name: str, text: str, role_variabl
     assert values(**{name: text}) == {**values(), role_variable: value}
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most", "beyond"),
+    [
+        ("DOCKER_NETWORK_SIZE", "1", "30", ("0", "31")),
+        ("MESOS_DIND_MTU", "68", "65535", ("67", "65536")),
+        ("MESOS_DIND_VERIFY_TIMEOUT", "0.001", "300", ("0", "300.001")),
+        ("MESOS_DIND_STOP_TIMEOUT", "1", "3600", ("0", "3601", "1.5")),
+    ],
+)
+def test_limits(name: str, least: str, most: str, beyond: tuple[str, ...]) -> None:
+    for text in (least, most):
+        values(**{name: text})
+    for text in beyond:
+        with pytest.raises(SettingError):
+            values(**{name: text})
+
+
 @given(st.sampled_from(VARIABLES), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_any_text_is_taken_or_refused_in_one_line_that_names_variable_and_value(variable, text: str) -> None:
     refused = ""
