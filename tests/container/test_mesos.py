@@ -89,6 +89,21 @@ def test_a_folder_as_a_build_context(start: Start, tag: str, base: str, tmp_path
     assert agent.exec("test", "-e", "/usr/local/bin/unrelated").exit_code == 1
 
 
+def test_an_image_as_a_build_context(start: Start, tag: str, base: str, tmp_path: Path) -> None:
+    """Of its root file system what is Mesos' goes to where it was."""
+    shutil.copy(STANDIN, tmp_path / "mesos-agent")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM scratch\nCOPY mesos-agent /usr/sbin/\nCOPY mesos-agent /usr/sbin/unrelated\n"
+    )
+    made = ["docker", "buildx", "build", "--load", "--tag", f"{tag}-base", str(tmp_path)]
+    subprocess.run(made, check=True, capture_output=True)
+    built = build(tag, base, mesos=f"docker-image://{tag}-base")
+    assert built.returncode == 0, built.stderr
+    agent = start("mesos-slave", image=tag, standin=False).await_boot()
+    agent.run("test", "-x", "/usr/sbin/mesos-agent")
+    assert agent.exec("test", "-e", "/usr/sbin/unrelated").exit_code == 1
+
+
 def test_a_package_with_its_checksum(start: Start, served: Agent, tag: str, base: str, tmp_path: Path) -> None:
     checksum = hashlib.sha256((tmp_path / "mesos.deb").read_bytes()).hexdigest()
     url = f"http://{served.address}/mesos.deb"
