@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmark import inside, measure
 
-from ansible_collections.mesos.dind.plugins.module_utils import _daemon_json, _modules, _settings
+from ansible_collections.mesos.dind.plugins.module_utils import (
+    _cgroup_changes,
+    _daemon_json,
+    _engine_systemd,
+    _filesystem,
+    _modules,
+    _settings,
+)
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -165,6 +173,27 @@ def test_the_versions_of_ansible_that_were_tried() -> None:
     without_python = re.sub(r"\(Python [^)]*\)", "", tried)
     assert re.findall(r"\d\.\d+", without_python) == [version.rpartition(".")[0] for version in tested]
     assert f"ansible-core=={own}." in (ROOT / "requirements.txt").read_text()
+
+
+COUNT = {5: "five", 16: "sixteen"}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("docs/boot.md", f"needs Docker {_daemon_json.IMAGE_STORE_SINCE} or later"),
+        ("docs/cgroups.md", f"for {COUNT[int(_cgroup_changes.DELEGATION_TIMEOUT)]} seconds something entered"),
+        ("docs/machines.md", f"After {_engine_systemd.AWAIT_SECONDS} s it gives up"),
+        ("docs/performance.md", f"median of {inside.PASSES}, and how many processes"),
+        ("docs/performance.md", f"a file of {measure.DOWNLOAD >> 20} MiB in memory"),
+        ("docs/performance.md", f"{COUNT[measure.DOWNLOADS]} times a run"),
+        ("docs/performance.md", f"aimed at are {measure.AWAY_LIMIT:g} s"),
+        ("docs/performance.md", f"29 ms | | | {measure.TASK_LIMIT:g} ms |"),
+        ("docs/storage.md", f"at least {_filesystem.Ext4.minimum >> 20}M and {_filesystem.Xfs.minimum >> 20}M"),
+    ],
+)
+def test_numbers(page: str, words: str) -> None:
+    assert words in " ".join((ROOT / page).read_text().split())
 
 
 # Stands for what varies in a text of the code.
