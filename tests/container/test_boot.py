@@ -268,6 +268,13 @@ def test_any_command_can_take_the_agents_place(start: Start, volume: str) -> Non
     assert agent.container.logs(stderr=False).decode().split() == ["overlay2"]
 
 
+def test_another_command_is_given_nothing(start: Start, volume: str) -> None:
+    agent = start("cat", "/proc/self/environ", env={"MESOS_MASTER": "x"}, volumes={volume: "/var/lib/docker"})
+    assert agent.wait() == 0
+    given = agent.container.logs(stderr=False).decode().split("\0")
+    assert {entry.partition("=")[0] for entry in given if entry} == {"PATH", "HOSTNAME", "HOME", "MESOS_MASTER"}
+
+
 def test_the_image_declares_no_volume(engine: docker.DockerClient, agent: Agent) -> None:
     assert not engine.images.get(agent.container.attrs["Image"]).attrs["Config"].get("Volumes")
     assert {mount["Type"] for mount in agent.container.attrs["Mounts"]} == {"bind"}, "the stand-in's"

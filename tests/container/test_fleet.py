@@ -23,6 +23,7 @@ TASK_IMAGE = "mesos-dind-task:latest"
 VM, ABSENT = "mesos.dind.vm", "mesos.dind.vm_absent"
 AT_ONCE = "--extra-vars=mesos_dind_serial=3"
 HOSTS = ("a1", "a2", "a3")
+CREDENTIAL = "hunter2-secret"
 
 # The machines are rolled out, and their image is built, by whichever test comes first.
 pytestmark = pytest.mark.timeout(1500)
@@ -88,6 +89,7 @@ def fleet(
             "fleet_reserved": [f"{network[512]}/23"],
             "network_persist": "none",  # the uplink is the outer engine's: nothing here manages it
             "storage_size": "400M",
+            "agent_variables": {"MESOS_CREDENTIAL": CREDENTIAL},
             **{f"agent_mesos_deb_{name}": text for name, text in deb(packages / "agent-1.deb").items()},
             # What the agent has written when it was drained is gone with its next start.
             "agent_service_settings": {"ExecStopPost": "/bin/cp /run/standin/drained /root/drained"},
@@ -158,7 +160,7 @@ def rollout(fleet: Fleet) -> Rollout:
     refused = {name: fleet.plays(flag, "--limit=a1") for name, flag in REFUSED.items()}
     after_refusals = fleet.control.traces()
     predicted = fleet.plays("--check", "--diff", AT_ONCE)
-    return Rollout(before, predicted, fleet.control.traces(), refused, after_refusals, fleet.plays())
+    return Rollout(before, predicted, fleet.control.traces(), refused, after_refusals, fleet.plays("-v"))
 
 
 def test_what_is_wrong_is_refused_before_anything_is_changed(rollout: Rollout) -> None:
@@ -201,6 +203,14 @@ def test_one_run_gives_each_machine_its_own_range(fleet: Fleet, rollout: Rollout
             agent.inner("run", "--rm", TASK_IMAGE, "ping", "-c", "1", "-W", "5", other)
     for agent in fleet.agents.values():
         agent.inner("rm", "--force", *agent.inner("ps", "--quiet").split())
+
+
+def test_what_the_agent_is_told_is_nobody_elses_business(fleet: Fleet, rollout: Rollout) -> None:
+    assert CREDENTIAL not in rollout.predicted.output
+    assert CREDENTIAL not in rollout.first.output
+    for host in HOSTS:
+        assert CREDENTIAL in fleet.control.ask(host, "cat", "/run/standin/environ")
+        assert fleet.control.ask(host, "stat", "--format=%a %U", "/etc/mesos-dind/agent.env") == "600 root\n"
 
 
 @pytest.mark.usefixtures("rollout")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import bench
@@ -206,6 +208,24 @@ def test_the_report_says_what_was_measured_and_no_more() -> None:
     assert "failed" not in everything
     assert "failed: boot: why" in list(bench.report(replace(result(), failures=("boot: why",)), None))
     assert "growth" not in "\n".join(bench.report(result(row("boot", 1.0)), None))
+
+
+def test_a_row_that_cannot_be_measured_is_told_and_the_others_are_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_bench: object) -> list[Series]:
+        raise bench.BenchError("a container never came up")
+
+    measured = Series("restart", "a restart", "s", (1.0,), ())
+    monkeypatch.setattr(bench, "ROWS", {"boot": fails, "restart": lambda _bench: [measured]})
+    # Without an engine: a session that makes nothing.
+    monkeypatch.setattr(bench, "Session", lambda: contextlib.nullcontext(SimpleNamespace(clear=lambda: None)))
+    monkeypatch.setattr(bench, "docker", lambda *_words: "Docker 0")
+    monkeypatch.setattr(bench.signal, "signal", lambda *_handler: None)
+    assert bench.main(["--only", "boot,restart", "--runs", "1"]) == 70
+    said = capsys.readouterr().out
+    assert "failed: boot: a container never came up" in said
+    assert "a restart" in said
 
 
 def test_only_rows_that_there_are_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
