@@ -54,7 +54,7 @@ def read(path: Path = USER_CONFIG) -> dict[str, Any]:
     return config
 
 
-def require_no_owned(config: Mapping[str, Any], path: object = USER_CONFIG, owned: Mapping[str, Any] = OWNED) -> None:
+def require_no_owned(config: Mapping[str, Any], path: object, owned: Mapping[str, Any]) -> None:
     """Raises DindError for a key of ``owned``, which the boot sets itself, that is something else in ``config``."""
     contradicted = [key for key, value in config.items() if key in owned and value != owned[key]]
     if contradicted:

@@ -119,7 +119,7 @@ def require_engine_settings(
     args = settings.role_variables["engine_args"]
     try:
         config = _daemon_json.read(path)
-        _daemon_json.require_no_owned(config, path)
+        _daemon_json.require_no_owned(config, path, _daemon_json.OWNED)
         if args or config:
             _daemon_json.require_valid(args, runner)
         if _daemon_json.wants_image_store(_daemon_json.arranged(args, config)[1]):

@@ -65,10 +65,10 @@ def test_a_file_that_is_no_json_object(tmp_path: Path) -> None:
 )
 def test_what_the_boot_sets_itself_is_refused(config: dict[str, Any], named: str | None) -> None:
     if named is None:
-        _daemon_json.require_no_owned(config)
+        _daemon_json.require_no_owned(config, _daemon_json.USER_CONFIG, _daemon_json.OWNED)
         return
     with pytest.raises(DindError, match=rf"^/etc/docker/daemon\.json sets {named}, which the boot sets itself"):
-        _daemon_json.require_no_owned(config)
+        _daemon_json.require_no_owned(config, _daemon_json.USER_CONFIG, _daemon_json.OWNED)
 
 
 @pytest.mark.parametrize(
