@@ -9,6 +9,7 @@ drop-in away gives the engine back as it was.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import ipaddress
 import json
 import os
@@ -35,6 +36,11 @@ UNIT = "docker.service"
 # systemd starts the service again whenever somebody talks to its socket.
 UNITS = (UNIT, "docker.socket")
 START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
+# The drop-in names the files of which it is one by their digest, in a variable, which the kernel shows as dockerd was
+# given it (proc_pid_environ(5)). So a dockerd that runs still with others, of a run that was killed before it could
+# restart it, is told from one that was started with these, whoever did it, and whatever the clock said.
+STARTED_WITH = "MESOS_DIND_ENGINE_FILES"
+DIGEST = re.compile(rf"\b{STARTED_WITH}=([0-9a-f]{{64}})\b")
 
 # What is run before dockerd where the uplink is under the bridge, which without it would get another or a former
 # address. How long it waits is more than a lease takes. It fails then, and systemd starts the service again.
@@ -101,13 +107,15 @@ class Bridge:
 
 @dataclass(frozen=True)
 class State:
-    """``files`` maps a path to its text. ``up``: the service runs, with its program and unit files as they are now;
-    ``enabled``: it is started with the machine; ``has_bridge``: there is one, whoever has made it."""
+    """``files`` maps a path to its text. ``up``: the service runs; ``is_outdated``: with other files or another program
+    than there are now; ``enabled``: it is started with the machine; ``has_bridge``: there is one, whoever has made it.
+    """
 
     files: Mapping[str, str]
     up: bool
     enabled: bool
     has_bridge: bool = False
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class WriteFile(_plan.Step[State]):
         return f"write {self.path}"
 
     def effect(self, state: State) -> State:
-        return dataclasses.replace(state, files={**state.files, self.path: self.text})
+        return dataclasses.replace(state, files={**state.files, self.path: self.text}, is_outdated=state.up)
 
     def do(self, runner: Runner) -> None:
         _atomic_file.write(Path(self.path), self.text)
@@ -133,7 +141,8 @@ class RemoveFile(_plan.Step[State]):
         return f"remove {self.path}"
 
     def effect(self, state: State) -> State:
-        return dataclasses.replace(state, files={path: text for path, text in state.files.items() if path != self.path})
+        files = {path: text for path, text in state.files.items() if path != self.path}
+        return dataclasses.replace(state, files=files, is_outdated=state.up)
 
     def do(self, runner: Runner) -> None:
         path = Path(self.path)
@@ -172,7 +181,7 @@ class StopUnits(_plan.Step[State]):
         return f"stop {UNIT}"
 
     def effect(self, state: State) -> State:
-        return dataclasses.replace(state, up=False)
+        return dataclasses.replace(state, up=False, is_outdated=False)
 
     def do(self, runner: Runner) -> None:
         runner.run("systemctl", "stop", *UNITS)
@@ -226,7 +235,7 @@ class Restart(_plan.Step[State]):
         return f"restart {UNIT}"
 
     def effect(self, state: State) -> State:
-        return dataclasses.replace(state, up=True)
+        return dataclasses.replace(state, up=True, is_outdated=False)
 
     def do(self, runner: Runner) -> None:
         # Of a start that has failed too often, systemd refuses another.
@@ -278,16 +287,34 @@ def is_replaced(pid: str, proc: Path) -> bool:
         return False
 
 
+def was_started_with_others(pid: str, environment: str, proc: Path) -> bool:
+    """Whether a process has not the digest of files that ``environment``, its unit's as systemd shows it, has now.
+
+    Not where that has none: then the unit is not ours, or somebody has emptied its environment after us.
+    """
+    wanted = DIGEST.search(environment)
+    try:
+        given = (proc / pid / "environ").read_text(errors="replace").split("\0") if wanted else []
+    except FileNotFoundError:
+        return True
+    return wanted is not None and wanted[0] not in given
+
+
 def inspect(layout: Layout, bridge: str, runner: Runner, proc: Path = Path("/proc")) -> State:
     """Of a machine without an engine too: its service is neither up nor enabled. Raises DindError without systemd."""
-    properties = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
+    properties = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "Environment")
     said = runner.run("systemctl", "show", f"--property={','.join(properties)}", UNIT).stdout
-    unit = dict(line.split("=", 1) for line in said.splitlines())
+    unit = {name: value for name, _, value in (line.partition("=") for line in said.splitlines())}
+    up, pid = unit.get("ActiveState") == "active", unit.get("MainPID", "0")
     return State(
         files={str(path): path.read_text() for path in layout.files if path.exists()},
-        up=unit.get("ActiveState") == "active"
-        and unit.get("NeedDaemonReload") != "yes"
-        and not is_replaced(unit.get("MainPID", "0"), proc),
+        up=up,
+        is_outdated=up
+        and (
+            unit.get("NeedDaemonReload") == "yes"
+            or is_replaced(pid, proc)
+            or was_started_with_others(pid, unit.get("Environment", ""), proc)
+        ),
         enabled=unit.get("UnitFileState") == "enabled",
         has_bridge=(layout.devices / bridge).exists(),
     )
@@ -309,7 +336,7 @@ def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: Stat
         end_masquerading = [EndMasquerading(masqueraded, bridge.name)] if masqueraded else []
         return [*end, StopUnits(bridge), *end_masquerading, *removed, Reload(), *disable] if removed else []
     steps = [*written, *removed]
-    if steps or not state.up:
+    if steps or not state.up or state.is_outdated:
         steps += [Reload(), Restart(bridge)]
     return steps if state.enabled else [*steps, Enable()]
 
@@ -396,13 +423,16 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
     params = {**params, "args": args}
     config = _engine.daemon_config(params, user_config, {}, level)
-    note = before(state, layout, params["had_bridge"])
-    return {
-        str(layout.note): json.dumps(note, sort_keys=True) + "\n",
+    note = {str(layout.note): json.dumps(before(state, layout, params["had_bridge"]), sort_keys=True) + "\n"}
+    # The drop-in comes last, since it is what names the others.
+    started_with = {
         str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
         **({str(layout.await_bridge): AWAIT_BRIDGE} if params["uplink"] else {}),
         str(layout.drop_in): drop_in(params, program or "/usr/sbin/dockerd", layout),
     }
+    digest = hashlib.sha256("\0".join(started_with.values()).encode()).hexdigest()
+    started_with[str(layout.drop_in)] += f"Environment={STARTED_WITH}={digest}\n"
+    return {**note, **started_with}
 
 
 def find_program() -> str | None:
@@ -439,4 +469,9 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
 
 
 def _diffable(state: State) -> dict[str, Any]:
-    return {"files": dict(state.files), "up": state.up, "enabled": state.enabled}
+    return {
+        "files": dict(state.files),
+        "up": state.up,
+        "outdated": state.is_outdated,
+        "enabled": state.enabled,
+    }

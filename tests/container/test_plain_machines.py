@@ -45,6 +45,15 @@ class Machine:
         return self.control.traces()[self.name]
 
     @property
+    def main_pid(self) -> str:
+        """dockerd's."""
+        return self.ask("systemctl", "show", "--value", "--property=MainPID", "docker.service")
+
+    @property
+    def labels(self) -> str:
+        return self.agent.inner("info", "--format={{json .Labels}}")
+
+    @property
     def default_routes(self) -> list[tuple[str, str]]:
         routes = json.loads(self.ask("ip", "-json", "route", "show", "default"))
         return [(route["dev"], route["gateway"]) for route in routes]
@@ -155,6 +164,36 @@ def test_an_engine_does_not_start_while_the_bridge_has_another_address_than_it_w
     # Interrupted after the engine's turn, it runs again all the same.
     interrupted = running.give_back("--extra-vars=network_uplink=nowhere")
     assert "there is no network device 'nowhere'" in interrupted.refusals["running"]
+    assert running.give_back().status == 0
+    assert running.traces == before
+
+
+# A `systemctl` that kills whoever is about to restart the engine.
+KILLS = r"""#!/bin/sh
+if [ "$*" = "restart docker.service" ]; then kill -KILL "$PPID"; else exec /usr/bin/systemctl "$@"; fi
+"""
+
+
+def test_the_run_after_one_that_was_killed_before_it_restarted_the_engine_does_so(running: Machine) -> None:
+    before, wrapper = running.traces, "/usr/local/bin/systemctl"
+    running.has(engine_packages=[])
+    assert running.provision().changed["running"] > 0
+    pid = running.main_pid
+    running.ask("sh", "-c", 'printf %s "$1" >"$0"; chmod +x "$0"', wrapper, KILLS)
+    running.has(engine_packages=[], engine_args=["--label=new=yes"])
+    assert running.provision().status != 0
+    assert (running.main_pid, running.labels) == (pid, "[]")
+    running.ask("rm", wrapper)
+    mended = running.provision()
+    assert ("running", "mesos.dind.engine : Run the inner engine") in mended.changed_tasks, mended.output
+    assert running.labels == '["new=yes"]'
+
+    pid = running.main_pid
+    assert running.provision().changed == {"running": 0}
+    running.ask("touch", "/etc/mesos-dind/daemon.json", "/etc/mesos-dind/others")
+    assert running.provision().changed == {"running": 0}
+    running.ask("rm", "/etc/mesos-dind/others")
+    assert running.main_pid == pid
     assert running.give_back().status == 0
     assert running.traces == before
 

@@ -51,6 +51,7 @@ states = st.builds(
     ),
     up=st.booleans(),
     enabled=st.booleans(),
+    is_outdated=st.booleans(),
 )
 
 
@@ -59,7 +60,26 @@ def test_the_plan_reaches_its_goal(state: State) -> None:
     desired = files(state)
     after = expected(state, _engine_systemd.plan(desired, BRIDGE, LAYOUT, state))
     assert _engine_systemd.plan(desired, BRIDGE, LAYOUT, after) == []
-    assert (after.files, after.up, after.enabled) == (desired, True, True)
+    assert (after.files, after.up, after.is_outdated, after.enabled) == (desired, True, False, True)
+
+
+@given(states)
+def test_killed_at_any_point_the_next_run_restarts_it_all_the_same(state: State) -> None:
+    desired = files(state)
+    steps = _engine_systemd.plan(desired, BRIDGE, LAYOUT, state)
+    restart = _engine_systemd.Restart(BRIDGE)
+    for count in range(steps.index(restart) + 1 if restart in steps else 0):
+        cut = expected(state, steps[:count])
+        assert restart in _engine_systemd.plan(desired, BRIDGE, LAYOUT, cut)
+
+
+def test_each_change_is_one_of_the_digest_in_the_drop_in() -> None:
+    """It is by this one word that a dockerd is known to have been started with these files."""
+    changes = ({}, {"mtu": 1400}, {"args": ["--debug"]}, {"uplink": "ens3"}, {"data_root": "/data"})
+    digests = [_engine_systemd.DIGEST.findall("\n".join(drop_in(**changed))) for changed in changes]
+    assert len({digest for (digest,) in digests}) == len(changes)
+    # How the engine was before us is nothing that it is started with.
+    assert drop_in(had_bridge=True) == drop_in(had_bridge=False)
 
 
 @given(states)
@@ -100,9 +120,11 @@ def test_only_a_change_restarts_it() -> None:
     running = State(files(), up=True, enabled=True)
     assert [str(step) for step in _engine_systemd.plan(files(running, mtu=1400), BRIDGE, LAYOUT, running)] == [
         "write /etc/mesos-dind/daemon.json",
+        "write /etc/systemd/system/docker.service.d/mesos-dind.conf",
         "reload systemd",
         "restart docker.service",
     ]
+    assert _engine_systemd.plan(files(running), BRIDGE, LAYOUT, running) == []
 
 
 def test_the_machines_own_places_are_left_to_the_engine() -> None:
@@ -152,13 +174,54 @@ def test_dockerd_is_not_started_while_the_bridge_is_not_what_it_was_told(tmp_pat
         assert awaiting(tmp_path, addresses).returncode == 0
 
 
+class Machine:
+    """One whose docker.service runs, as systemd and the kernel tell it."""
+
+    def __init__(self, proc: Path) -> None:
+        self.process, self.said = proc / "7", {"NeedDaemonReload": "no"}
+        self.process.mkdir()
+        self.runs()
+
+    def runs(self, program: str = "/usr/sbin/dockerd", environment: str = "") -> None:
+        (self.process / "exe").unlink(missing_ok=True)
+        (self.process / "exe").symlink_to(program)
+        (self.process / "environ").write_text(environment)
+
+    @property
+    def state(self) -> State:
+        told = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "7", **self.said}
+        systemctl = "".join(f"{name}={value}\n" for name, value in told.items())
+        return _engine_systemd.inspect(LAYOUT, "docker0", Failing({"systemctl": systemctl}), self.process.parent)
+
+
 def test_an_engine_whose_program_was_replaced_does_not_run_as_it_is_to(tmp_path: Path) -> None:
-    said = {"systemctl": "ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=7\n"}
-    (tmp_path / "7").mkdir()
-    for target, is_up in (("/usr/sbin/dockerd", True), ("/usr/sbin/dockerd (deleted)", False)):
-        (tmp_path / "7/exe").unlink(missing_ok=True)
-        (tmp_path / "7/exe").symlink_to(target)
-        assert _engine_systemd.inspect(LAYOUT, "docker0", Failing(said), tmp_path).up is is_up
+    machine = Machine(tmp_path)
+    assert (machine.state.up, machine.state.is_outdated) == (True, False)
+    machine.runs("/usr/sbin/dockerd (deleted)")
+    assert (machine.state.up, machine.state.is_outdated) == (True, True)
+    # It is an engine that ran all the same, and is to run again when the machine is given back.
+    assert _engine_systemd.before(machine.state, LAYOUT)["active"]
+
+
+def test_an_engine_that_was_started_with_other_files_does_not_run_as_it_is_to(tmp_path: Path) -> None:
+    (line,) = (line for line in drop_in() if _engine_systemd.DIGEST.search(line))
+    word, machine = line.removeprefix("Environment="), Machine(tmp_path)
+    other = f"{_engine_systemd.STARTED_WITH}={'0' * 64}"
+    machine.said["Environment"] = f'"A=b c" {word} DOCKER_OPTS='
+    for has, is_outdated in ((f"A=b c\0{word}\0DOCKER_OPTS=\0", False), (f"A=b c\0{other}\0", True), ("", True)):
+        machine.runs(environment=has)
+        assert machine.state.is_outdated is is_outdated
+    # An administrator's drop-in has emptied the environment: nothing is known.
+    machine.said["Environment"] = "A=b"
+    assert not machine.state.is_outdated
+    machine.said["NeedDaemonReload"] = "yes"
+    assert machine.state.is_outdated
+
+
+def test_an_environment_of_several_lines_is_no_obstacle(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.said["Environment"] = "A=one\ntwo"
+    assert machine.state.up
 
 
 @pytest.mark.parametrize(
