@@ -325,16 +325,18 @@ def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: Stat
     written: list[_plan.Step[State]] = [
         WriteFile(path, text) for path, text in desired.items() if state.files.get(path) != text
     ]
-    removed: list[_plan.Step[State]] = [
-        RemoveFile(path) for path in state.files if path not in desired and path != str(layout.note)
-    ]
+    removed = [RemoveFile(path) for path in state.files if path not in desired and path != str(layout.note)]
     if not desired:
         was_enabled = not removed or before(state, layout)["enabled"]
         disable = [Disable()] if state.enabled and not was_enabled else []
         end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
         masqueraded = _network_by_us(state, layout)
         end_masquerading = [EndMasquerading(masqueraded, bridge.name)] if masqueraded else []
-        return [*end, StopUnits(bridge), *end_masquerading, *removed, Reload(), *disable] if removed else []
+        # What tells that all of this is to be done, and how, goes last: a run that is killed is gone on with.
+        drop_in = [step for step in removed if step.path == str(layout.drop_in)]
+        others = [step for step in removed if step not in drop_in]
+        first = [*end, StopUnits(bridge), *end_masquerading]
+        return [*first, *drop_in, Reload(), *disable, *others] if removed else []
     steps = [*written, *removed]
     if steps or not state.up or state.is_outdated:
         steps += [Reload(), Restart(bridge)]

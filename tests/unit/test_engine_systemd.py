@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Mapping
@@ -87,6 +88,17 @@ def test_the_engine_is_given_back(state: State) -> None:
     after = expected(state, _engine_systemd.plan({}, BRIDGE, LAYOUT, state))
     assert set(after.files) <= {NOTE}
     assert _engine_systemd.plan({}, BRIDGE, LAYOUT, after) == []
+
+
+@given(states)
+def test_killed_at_any_point_the_next_run_gives_it_back_all_the_same(state: State) -> None:
+    state = dataclasses.replace(state, files={**files(state), **state.files})
+    steps = _engine_systemd.plan({}, BRIDGE, LAYOUT, state)
+    for count in range(len(steps)):
+        cut = expected(state, steps[:count])
+        rest = _engine_systemd.plan({}, BRIDGE, LAYOUT, cut)
+        assert _engine_systemd.Reload() in rest  # which leaves no trace in a state
+        assert expected(cut, rest) == expected(state, steps)
 
 
 @given(up=st.booleans(), enabled=st.booleans(), bridge=st.booleans())
