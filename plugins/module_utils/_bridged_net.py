@@ -18,11 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_drop_in as drop_ins
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _iptables, _links, _plan, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_names import ROUTE_LOCALNET
@@ -128,7 +128,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
     namespace = namespace_id(roots.proc)
     record = read_record(roots.record, namespace, network)
     drop_in = roots.drop_in.read_text() if roots.drop_in.exists() else ""
-    noted = proxy.Noted.of(drop_in)
+    noted = drop_ins.Noted.of(drop_in)
     own_files = {**files.own_files(roots.folders), **roots.ifupdown.own_files()}
     persisted_uplink = files.uplink_of(own_files) or noted.uplink
     uplink = choose_uplink(desired, network, record, persisted_uplink)
@@ -137,7 +137,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
     known = {name: value for name, value in values.items() if value is not None}
     there = engine.addresses(Path(desired.data_root), desired.bridge)
     resolver = _resolver.find(roots.resolv_conf, roots.proc)
-    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or record or drop_in
+    has_rules = resolver or known.get(ROUTE_LOCALNET) == "1" or record or drop_in or own_files
     # Given back, a machine may have lost iptables again.
     is_given_back = desired.state == "absent" and record is None and not _iptables.is_installed()
     rules = _iptables.read(runner) if with_rules and has_rules and not is_given_back else ()
@@ -157,7 +157,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
         drop_in=drop_in,
         has_systemd=(roots.run / "systemd/system").is_dir(),  # sd_booted(3)
     )
-    if record is None and noted.uplink == uplink and drop_in:  # as after a reboot
+    if record is None and noted.uplink == uplink and noted.mode == PROXY_ARP and drop_in:  # as after a reboot
         remembered = replace(originals(state), mode=PROXY_ARP, sysctls=noted.sysctls, verified=True)
         return replace(state, record=remembered)
     return state

@@ -11,12 +11,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_drop_in as drop_ins
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_files as files
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_ifupdown as ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _ifupdown, _links, _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_engine import Disarm
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, GiveBack, WriteFiles
@@ -88,7 +88,7 @@ class Roots:
 
     @property
     def drop_in(self) -> Path:
-        return self.etc / proxy.DROP_IN
+        return self.etc / drop_ins.DROP_IN
 
 
 @dataclass(frozen=True)
@@ -343,18 +343,15 @@ def _plan_absent(desired: Desired, state: State, roots: Roots) -> list[Step[Stat
     if ifupdown.is_ours(state):
         return _plan_forgotten_by_ifupdown(state, roots)
     record = state.record
-    give_up = [proxy.SetDropIn(roots.drop_in, state.drop_in, "")] if state.drop_in else []
     if record is None:
-        return [*give_up]
+        return _let_go(state, roots)
     lines = restore_lines(record, state.network) if record.mode == BRIDGE else ()
     unsettled = replace(record, verified=False)
     steps: list[Step[State]] = []
     if lines:
         steps += [Remember(roots.record, unsettled, otherwise=record)] if record.verified else []
         steps.append(Restore(unsettled, lines))
-    steps += _let_through(state, ())
-    steps += _sysctls(state, record.sysctls, roots)
-    return [*steps, *give_up, Forget(roots.record)]
+    return [*steps, *_let_go(state, roots), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[State]]:
@@ -374,7 +371,7 @@ def _plan_forgotten(desired: Desired, state: State, roots: Roots) -> list[Step[S
     if persistence.is_used:  # and so gives the uplink its addresses; else it is a port until the next step
         steps += _question(desired, current, state.uplink)
     steps.append(GiveBack(current, (), has_followed=persistence.is_used))
-    return [*steps, *_let_through(state, ()), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+    return [*steps, *_let_go(state, roots), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]:
@@ -391,7 +388,7 @@ def _plan_forgotten_by_ifupdown(state: State, roots: Roots) -> list[Step[State]]
     if set(there.leasing) - {state.uplink}:
         steps.append(ifupdown.MoveClient(roots.ifupdown, state.bridge, state.uplink, state.uplink))
     steps += [ifupdown.SetStates(roots.ifupdown.states, before, given_back)] if before != given_back else []
-    return [*steps, *_let_through(state, ()), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
+    return [*steps, *_let_go(state, roots), *_sysctls(state, record.sysctls, roots), Forget(roots.record)]
 
 
 def _remembering_files(state: State, roots: Roots) -> Record:
@@ -411,8 +408,18 @@ def _plan_proxy(desired: Desired, state: State, record: Record, found: str, root
     remember = [Remember(roots.record, goal, otherwise=state.record)] if state.record != goal else []
     rules = rules_that_let_in(record.uplink, record.bridge, found)
     steps = [*remember, *_sysctls(state, wanted, roots), *_let_through(state, rules)]
-    drop_in = "" if desired.persist == "none" else proxy.wanted(record.uplink, rules, wanted, goal.sysctls)
-    return steps if drop_in == state.drop_in else [*steps, proxy.SetDropIn(roots.drop_in, state.drop_in, drop_in)]
+    noted = drop_ins.Noted(record.uplink, PROXY_ARP, goal.sysctls)
+    drop_in = "" if desired.persist == "none" else drop_ins.wanted(noted, rules, wanted)
+    return [*steps, *_have_drop_in(state, drop_in, roots)]
+
+
+def _have_drop_in(state: State, text: str, roots: Roots) -> list[Step[State]]:
+    return [] if text == state.drop_in else [drop_ins.SetDropIn(roots.drop_in, state.drop_in, text)]
+
+
+def _let_go(state: State, roots: Roots) -> list[Step[State]]:
+    """The rules by which passes what the engine may drop, here and after a reboot."""
+    return [*_let_through(state, ()), *_have_drop_in(state, "", roots)]
 
 
 def _let_through(state: State, rules: tuple[Rule, ...]) -> list[Step[State]]:
@@ -430,7 +437,11 @@ def _plan_bridge(desired: Desired, state: State, record: Record, found: str, roo
     manager = _lasting_manager(desired, state, record, roots)
     wanted = {IP_FORWARD: "1"}
     record = _remembering(state, record, wanted)
+    lasting = _lasting_files(manager, desired, state, record, roots)
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
+    is_known = is_new or state.record is not None
+    # ifupdown may be there without systemd, which then starts no engine either.
+    brings_rules = bool(lasting) and state.has_systemd
     steps: list[Step[State]] = []
     if is_new or (state.record and state.record != record):
         otherwise = None if is_new else state.record
@@ -439,27 +450,47 @@ def _plan_bridge(desired: Desired, state: State, record: Record, found: str, roo
     shape = _shape_lines(state, record, mtu, is_new)
     if is_new or (state.record and shape):
         steps.append(ShapeBridge(record, shape, is_new, mac=record.mac, mtu=mtu))
-    wanted |= _bridge_sysctls(state) if state.record or is_new else {}
+    wanted |= _bridge_sysctls(state) if is_known else {}
     steps += _sysctls(state, wanted, roots, record.sysctls if is_new else {})
-    if is_new or state.record:  # what somebody else has arranged is left as it is
-        steps += _let_through(state, rules_that_let_out(record.bridge, found))
+    # What somebody else has arranged is left as it is. After a reboot what we have arranged is known by our files only.
+    rules = rules_that_let_out(record.bridge, found) if is_known or brings_rules else ()
+    steps += _let_through(state, rules) if rules or state.drop_in else []
     lines = move_lines(record if is_new else _without_link_local(record), state.network)
     if is_new or lines:
         steps += [Move(record, lines, is_new), *_announcement(record)]
     if is_new:
         steps += _question(desired, record, record.bridge)
-    if manager == files.NETWORKD:
-        steps += _plan_files(desired, state, record, roots)
-    if manager == ifupdown.IFUPDOWN:
-        steps += _plan_stanzas(desired, state, record, roots)
+    steps += _plan_lasting(manager, lasting, desired, state, record, roots)
+    noted = drop_ins.Noted(record.uplink, BRIDGE)
+    steps += _have_drop_in(state, drop_ins.wanted(noted, rules, {}) if brings_rules else "", roots)
     return [*steps, Remember(roots.record, replace(record, verified=True))] if is_new else steps
 
 
-def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
+def _lasting_files(manager: str, desired: Desired, state: State, record: Record, roots: Roots) -> dict[str, str]:
+    """Those of the uplink's manager by which the bridge is there at the next boot; none where nobody is to have it, or
+    somebody else has seen to that."""
+    if manager == files.NETWORKD:
+        was_off = str(roots.folders.forwarding) in state.persistence.files
+        return files.wanted(_bridging(desired, state, record, was_off), state.persistence, roots.folders)
+    if manager == ifupdown.IFUPDOWN:
+        was_off = ifupdown.keeps_forwarding(state)
+        return ifupdown.wanted_files(_bridging(desired, state, record, was_off), roots.ifupdown)
+    return {}
+
+
+def _plan_lasting(
+    manager: str, wanted: Mapping[str, str], desired: Desired, state: State, record: Record, roots: Roots
+) -> list[Step[State]]:
     """What makes it outlast a reboot; after the move is known to be good."""
+    if manager == files.NETWORKD:
+        return _plan_files(wanted, desired, state, record, roots)
+    return _plan_stanzas(wanted, state, record, roots) if manager == ifupdown.IFUPDOWN else []
+
+
+def _plan_files(
+    wanted: Mapping[str, str], desired: Desired, state: State, record: Record, roots: Roots
+) -> list[Step[State]]:
     persistence, folders = state.persistence, roots.folders
-    was_off = str(folders.forwarding) in persistence.files
-    wanted = files.wanted(_bridging(desired, state, record, was_off), persistence, folders)
     same = wanted == persistence.files
     write = [] if same else [WriteFiles(folders, record, persistence.files, wanted, persistence.original)]
     if not write and persistence.is_followed:
@@ -471,10 +502,9 @@ def _plan_files(desired: Desired, state: State, record: Record, roots: Roots) ->
     ]
 
 
-def _plan_stanzas(desired: Desired, state: State, record: Record, roots: Roots) -> list[Step[State]]:
-    """The same for ifupdown, on the running machine in its files and its state only."""
+def _plan_stanzas(wanted: Mapping[str, str], state: State, record: Record, roots: Roots) -> list[Step[State]]:
+    """On the running machine in ifupdown's files and its state only."""
     there, places = state.ifupdown, roots.ifupdown
-    wanted = ifupdown.wanted_files(_bridging(desired, state, record, ifupdown.keeps_forwarding(state)), places)
     up = ifupdown.wanted_states(record.uplink, record.bridge)
     before = {device: there.logical.get(device, "") for device in up}
     steps: list[Step[State]] = []
@@ -558,7 +588,11 @@ def _has_neighbouring_gateway(route: Route, record: Record) -> bool:
 def _lasting_manager(desired: Desired, state: State, record: Record, roots: Roots) -> str:
     """Who is to have the bridge at the next boot; empty if nobody is. Raises DindError where it cannot be had."""
     persistence, stanzas = state.persistence, state.ifupdown
-    own_files = [*persistence.files, *stanzas.files]
+    own_files = _persisting_the_bridge(state, roots)
+    if state.drop_in and str(roots.drop_in) not in own_files:
+        raise DindError(
+            f"proxy ARP is persisted in {roots.drop_in}, and the mode is {BRIDGE}", cure="run state: absent first"
+        )
     if desired.persist == "none":
         if own_files:
             raise DindError(
@@ -581,16 +615,21 @@ def _lasting_manager(desired: Desired, state: State, record: Record, roots: Root
     )
 
 
+def _persisting_the_bridge(state: State, roots: Roots) -> list[str]:
+    is_bridges = drop_ins.Noted.of(state.drop_in).mode == BRIDGE
+    return [*state.persistence.files, *state.ifupdown.files, *([str(roots.drop_in)] if is_bridges else [])]
+
+
 def _refuse_what_cannot_last_without_the_bridge(desired: Desired, state: State, roots: Roots) -> None:
-    if desired.persist == "none" and state.drop_in:
-        raise DindError(
-            f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
-        )
-    own_files = [*state.persistence.files, *state.ifupdown.files]
+    own_files = _persisting_the_bridge(state, roots)
     if own_files:
         raise DindError(
             f"a bridge is persisted in {', '.join(own_files)}, and the mode is {PROXY_ARP}",
             cure="run state: absent first",
+        )
+    if desired.persist == "none" and state.drop_in:
+        raise DindError(
+            f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
         )
     if desired.persist != "none" and not state.has_systemd:
         raise DindError(

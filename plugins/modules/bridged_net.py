@@ -114,11 +114,13 @@ options:
         C(ifup) brings up the uplink as the bridge's port and the bridge by the uplink's own stanzas. Those stay as they
         are and in use. A lease goes on with the bridge where C(dhclient) has it; other DHCP clients are refused, as are
         stanzas with what is about the device.
+      - Both write a drop-in for C(docker.service), C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf),
+        by which the rules that let containers on other inner networks out are there whenever that starts; V(ifupdown)
+        only where systemd runs.
       - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, V(ifupdown) where that has brought it up,
         and refused before anything is changed where neither did.
-      - With proxy ARP, whoever manages the uplink, each of these writes a drop-in for C(docker.service),
-        C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf), by which the settings and the rule are
-        there whenever that starts. Refused where systemd does not run.
+      - With proxy ARP, whoever manages the uplink, each of these writes that drop-in only, with the settings as well.
+        Refused where systemd does not run.
       - V(none) arranges the running machine only. Where files of an earlier run are there, it is refused; run
         O(state=absent) first.
       - O(state=absent) removes the files whatever is said here, also after a reboot.

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from netaddr import IPNetwork
 
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net as bridged_net
+from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_drop_in as drop_ins
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_engine as engine
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_proxy as proxy
 from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Original, Persistence
@@ -37,6 +37,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps impo
     rules_that_let_in,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._ifupdown import Ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._links import Address, Link, Neighbour, Network, Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
@@ -215,12 +216,16 @@ def test_proxy_arp_is_persisted_last_and_cut_short_at_any_step_both_ways_are_ope
 
 def test_the_drop_in_quotes_a_devices_name_and_notes_what_was_before():
     rules = rules_that_let_in("e%t$0", "docker0", "172.17.1.0/24")
-    text = proxy.wanted("e%t$0", rules, {"net/ipv4/conf/e%t$0/proxy_arp": "1"}, {"b": "0", "a": "1"})
+    noted = drop_ins.Noted("e%t$0", sysctls={"b": "0", "a": "1"})
+    text = drop_ins.wanted(noted, rules, {"net/ipv4/conf/e%t$0/proxy_arp": "1"})
     assert '"/proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp" "1"\n' in text
     assert '"filter" "DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
     assert '"raw" "PREROUTING" "!" "-s" "127.0.0.0/8" "-d" "172.17.1.0/24" "-i" "e%%t$$0" "-m" "comment"' in text
-    assert proxy.Noted.of(text) == proxy.Noted("e%t$0", {"a": "1", "b": "0"})
-    assert proxy.Noted.of("") == proxy.Noted()
+    assert drop_ins.Noted.of(text) == noted
+    assert drop_ins.Noted.of("") == drop_ins.Noted()
+    early = text.replace('"mode": "proxy_arp", ', "")
+    assert early != text
+    assert drop_ins.Noted.of(early) == noted
 
 
 @pytest.mark.parametrize(
@@ -240,6 +245,94 @@ def test_a_drop_in_for_a_device_that_is_gone_is_taken_away():
     assert [str(step) for step in plan(Desired(state="absent"), fresh(drop_in="x"), ROOTS)] == [
         f"remove {ROOTS.drop_in}"
     ]
+
+
+LASTING_BRIDGE = Desired(offset="0.0.1.0", mode="bridge", persist="auto")
+BY_NETWORKD = Persistence("networkd", original=Original("/etc/systemd/network/50-x.network", "[Network]\nDHCP=yes\n"))
+BY_IFUPDOWN = Ifupdown({"eth0": "eth0"}, is_sourced=True)
+MANAGED = pytest.mark.parametrize(
+    "manager", [{"persistence": BY_NETWORKD}, {"ifupdown": BY_IFUPDOWN}], ids=lambda by: next(iter(by))
+)
+
+
+def rebooted(state: State, rules: tuple[Rule, ...]) -> State:
+    """With our files, the bridge is there again; the record and all rules but those of the drop-in are not."""
+    return replace(state, record=None, rules=rules)
+
+
+@MANAGED
+def test_the_rules_of_a_bridge_are_persisted_with_it_and_cut_short_at_any_step_both_ways_are_open(manager):
+    state = fresh(has_systemd=True, **manager)
+    steps = plan(LASTING_BRIDGE, state, ROOTS)
+    told = [str(step) for step in steps]
+    assert told[-2:] == [f"write {ROOTS.drop_in}", "note that eth0 is arranged"]
+    after = expected(state, steps)
+    assert len(after.letting_through) == 2
+    for rule in after.letting_through:
+        assert " ".join(f'"{word}"' for word in rule.words[1:]) in after.drop_in
+    back = plan(Desired(state="absent"), after, ROOTS)
+    assert f"remove {ROOTS.drop_in}" in [str(step) for step in back]
+    for start, way in ((state, steps), (after, back)):
+        for count in range(len(way) + 1):
+            cut = expected(start, way[:count])
+            there, given_back = arranged(cut, LASTING_BRIDGE), arranged(cut, Desired(state="absent"))
+            assert plan(LASTING_BRIDGE, there, ROOTS) == plan(Desired(state="absent"), given_back, ROOTS) == []
+            assert (there.drop_in, there.rules) == (after.drop_in, after.rules)
+            assert (given_back.drop_in, given_back.rules) == ("", ())
+
+
+@MANAGED
+def test_after_a_reboot_the_drop_in_has_brought_the_rules_or_they_are_made_with_it(manager):
+    after = arranged(fresh(has_systemd=True, **manager), LASTING_BRIDGE)
+    assert plan(LASTING_BRIDGE, rebooted(after, after.rules), ROOTS) == []
+    # The engine has not started yet.
+    accept = "accept what other inner networks send out by docker0"
+    assert [str(step) for step in plan(LASTING_BRIDGE, rebooted(after, ()), ROOTS)] == [accept]
+    # It was persisted before there was a drop-in for that.
+    former = replace(rebooted(after, ()), drop_in="")
+    assert [str(step) for step in plan(LASTING_BRIDGE, former, ROOTS)] == [accept, f"write {ROOTS.drop_in}"]
+    moved = replace(LASTING_BRIDGE, offset="0.0.2.0")
+    assert [str(step) for step in plan(moved, after, ROOTS)] == [accept, f"write {ROOTS.drop_in}"]
+    for state in (rebooted(after, after.rules), rebooted(after, ()), former):
+        given_back = arranged(state, Desired(state="absent"))
+        assert (given_back.drop_in, given_back.rules) == ("", ())
+
+
+def test_without_systemd_nothing_would_read_a_drop_in():
+    state = fresh(ifupdown=BY_IFUPDOWN)
+    after = arranged(state, LASTING_BRIDGE)
+    assert (after.drop_in, len(after.letting_through)) == ("", 2)
+    assert plan(LASTING_BRIDGE, rebooted(after, ()), ROOTS) == []
+
+
+def test_a_bridge_that_somebody_else_has_at_each_boot_gets_no_rules():
+    eth0 = replace(ETH0, addresses=(), master="docker0")
+    bridge = Link("docker0", 9, ETH0.mac, 1500, up=True, kind="bridge", forward_delay=0, addresses=(OWN,))
+    theirs = replace(BY_NETWORKD, original=Original("/etc/systemd/network/50-x.network", "[Network]\nBridge=docker0\n"))
+    state = fresh(
+        eth0, bridge, routes=(replace(DEFAULT_ROUTE, device="docker0"),), has_systemd=True, persistence=theirs
+    )
+    state = replace(state, sysctls={**state.sysctls, "net/ipv4/ip_forward": "1"})
+    assert plan(LASTING_BRIDGE, state, ROOTS) == []
+    assert plan(replace(LASTING_BRIDGE, persist="none"), state, ROOTS) == []
+
+
+@pytest.mark.parametrize(
+    ("desired", "mode", "cause"),
+    [
+        (
+            replace(LASTING_BRIDGE, persist="none"),
+            "bridge",
+            r"the bridge is persisted in .*net\.conf, and persist is none",
+        ),
+        (LASTING_BRIDGE, "proxy_arp", r"proxy ARP is persisted in .*net\.conf, and the mode is bridge"),
+        (LASTING, "bridge", r"a bridge is persisted in .*net\.conf, and the mode is proxy_arp"),
+    ],
+)
+def test_a_drop_in_of_another_mode_or_for_what_is_not_to_last_is_refused(desired, mode, cause):
+    left = drop_ins.wanted(drop_ins.Noted("eth7", mode), (), {})
+    with pytest.raises(DindError, match=cause):
+        plan(desired, fresh(has_systemd=True, persistence=BY_NETWORKD, drop_in=left), ROOTS)
 
 
 @given(states(), st.sampled_from([Desired(), Desired(offset="0.0.1.0", mode="bridge")]))

@@ -1,8 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Proxy ARP after a reboot: what it sets is set again whenever docker.service starts, by a drop-in.
+"""After a reboot: rules, and the settings of proxy ARP, are set again whenever docker.service starts, by a drop-in.
 
-Without the engine there is nobody to answer for. Nor does it matter who manages the uplink, which keeps its addresses.
+Without the engine there is nobody to answer for, and nothing is dropped that was to be let through. With proxy ARP it
+does not matter either who manages the uplink, which keeps its addresses; a bridge is made by whoever manages it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import USER_CHAIN, State
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import PROXY_ARP, USER_CHAIN, State
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -25,16 +26,33 @@ CHAIN = 'iptables -w -N "$0" 2>/dev/null || true'
 ACCEPT = 'iptables -w -t "$0" -C "$@" 2>/dev/null || exec iptables -w -t "$0" -I "$@"'
 
 
-def wanted(uplink: str, rules: Sequence[Rule], settings: Mapping[str, str], before: Mapping[str, str]) -> str:
-    """The drop-in. ``settings`` and those ``before`` us are by their paths below /proc/sys."""
+@dataclass(frozen=True)
+class Noted:
+    """What a drop-in says of what it is for, and of the settings before it, by their paths below /proc/sys.
+
+    The uplink is empty without a drop-in. Early ones, of proxy ARP all, do not say the mode.
+    """
+
+    uplink: str = ""
+    mode: str = PROXY_ARP
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, drop_in: str) -> Noted:
+        notes = [line.removeprefix(NOTE) for line in drop_in.splitlines() if line.startswith(NOTE)]
+        return cls(**json.loads(notes[0])) if notes else cls()
+
+
+def wanted(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> str:
+    """The drop-in. ``settings`` are by their paths below /proc/sys."""
     commands: list[tuple[str, ...]] = []
     commands += [("/bin/sh", "-c", SET, f"/proc/sys/{name}", value) for name, value in settings.items()]
     commands.append(("/bin/sh", "-c", CHAIN, USER_CHAIN))
     commands += [("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in rules]
-    noted = json.dumps({"uplink": uplink, "sysctls": dict(before)}, sort_keys=True)
+    fields = {"uplink": noted.uplink, "mode": noted.mode, "sysctls": dict(noted.sysctls)}
     return "\n".join([
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",
-        f"{NOTE}{noted}",
+        f"{NOTE}{json.dumps(fields, sort_keys=True)}",
         "[Service]",
         *(f"ExecStartPre={' '.join(map(_quoted, command))}" for command in commands),
         "",
@@ -46,19 +64,6 @@ def _quoted(word: str) -> str:
     for special, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
         word = word.replace(special, escaped)
     return f'"{word}"'
-
-
-@dataclass(frozen=True)
-class Noted:
-    """What a drop-in says of the time before it; the uplink is empty without one."""
-
-    uplink: str = ""
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, drop_in: str) -> Noted:
-        notes = [line.removeprefix(NOTE) for line in drop_in.splitlines() if line.startswith(NOTE)]
-        return cls(**json.loads(notes[0])) if notes else cls()
 
 
 @dataclass(frozen=True)
