@@ -48,7 +48,7 @@ def wanted(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> 
     commands: list[tuple[str, ...]] = []
     commands += [("/bin/sh", "-c", SET, f"/proc/sys/{name}", value) for name, value in settings.items()]
     commands.append(("/bin/sh", "-c", CHAIN, USER_CHAIN))
-    commands += [("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in rules]
+    commands += [("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in reversed(rules)]  # first
     fields = {"uplink": noted.uplink, "mode": noted.mode, "sysctls": dict(noted.sysctls)}
     return "\n".join([
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",

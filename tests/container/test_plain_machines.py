@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -44,6 +45,18 @@ class Machine:
     def traces(self) -> dict[str, str]:
         return self.control.traces()[self.name]
 
+    def reboot(self) -> None:
+        """The container again, in another network namespace and with an empty /run."""
+        self.control.leave()
+        self.agent.container.restart(timeout=5)
+        self.control.admit(self.name, self.agent)
+        self.ask("systemctl", "start", "docker.service")  # or wait until it has started
+
+    @property
+    def user_rules(self) -> str:
+        """What containers are let through by before the engine's own rules."""
+        return self.ask("iptables", "-S", "DOCKER-USER")
+
     @property
     def main_pid(self) -> str:
         """dockerd's."""
@@ -68,6 +81,9 @@ class Machine:
         return {name: addresses for name, addresses in found.items() if name != "lo"}
 
 
+Make = Callable[..., Machine]
+
+
 @pytest.fixture(scope="module")
 def make_machine(
     control: Control,
@@ -76,18 +92,20 @@ def make_machine(
     start_for_all: Start,
     engine: docker.DockerClient,
     label: str,
-) -> Callable[[str, str], Machine]:
+) -> Make:
     key, _, value = label.partition("=")
     network = netaddr.IPNetwork(machines_network.attrs["IPAM"]["Config"][0]["Subnet"])
 
-    def make(name: str, stage: str) -> Machine:
+    def make(name: str, stage: str, resolv_conf: Path | None = None) -> Machine:
         volume = engine.volumes.create(labels={key: value})
+        own = {str(resolv_conf): "/etc/resolv.conf"} if resolv_conf else {}
         agent = start_for_all(
             image=f"{machine_image}:{stage}",
             network=machines_network.name,
             cgroupns="private",
+            mac_address=f"02:42:6d:64:01:{len(control.addresses):02x}",  # the same one after a restart
             tmpfs={"/run": ""},
-            volumes={str(volume.name): "/var/lib/docker"},
+            volumes={str(volume.name): "/var/lib/docker"} | own,
         )
         control.admit(name, agent)
         hosts = {host: {"ansible_host": address} for host, address in control.addresses.items()}
@@ -99,7 +117,7 @@ def make_machine(
 
 
 @pytest.fixture(scope="module")
-def running(make_machine: Callable[[str, str], Machine]) -> Machine:
+def running(make_machine: Make) -> Machine:
     """Its engine runs."""
     machine = make_machine("running", "with-newer-engine")
     machine.ask("sh", "-c", f"printf '{OWN_MOUNT_UNIT}' >{OWN_MOUNT}")
@@ -168,6 +186,53 @@ def test_an_engine_does_not_start_while_the_bridge_has_another_address_than_it_w
     assert running.traces == before
 
 
+# What the engine gave the device becomes the machine's own configuration; at each boot the device has nothing, as on a
+# machine. networkd waits for no udev where /sys is read-only.
+BY_NETWORKD = """
+address=$(ip -oneline -4 address show dev eth0 | awk '{ print $4 }')
+gateway=$(ip -4 route show default | awk '{ print $3 }')
+printf '[Match]\nName=eth0\n[Network]\nAddress=%s\nGateway=%s\n' "$address" "$gateway" \
+    >/etc/systemd/network/20-uplink.network
+mkdir -p /etc/systemd/system/systemd-networkd.service.d
+printf '[Service]\nReadOnlyPaths=/sys\nExecStartPre=+ip address flush dev eth0\n' \
+    >/etc/systemd/system/systemd-networkd.service.d/here.conf
+systemctl enable --now systemd-networkd
+until networkctl list --no-legend eth0 | grep -qw configured; do sleep 0.1; done
+"""
+
+
+def test_containers_on_an_inner_network_get_out_by_the_bridge_after_a_reboot_as_well(
+    make_machine: Make, task_archive: bytes, tmp_path: Path
+) -> None:
+    resolv_conf = tmp_path / "resolv.conf"  # not the outer engine's own resolver
+    resolv_conf.write_text("nameserver 192.0.2.53\n")
+    lasting = make_machine("lasting", "with-newer-engine", resolv_conf)
+    lasting.ask("timeout", "60", "sh", "-ec", BY_NETWORKD)
+    lasting.ask("systemctl", "start", "docker.service")
+    before = lasting.addresses, lasting.default_routes, lasting.traces["units"]
+    lasting.has(storage_strategy="auto", engine_packages=[], network_offset="0.0.3.0", network_persist="auto")
+    assert lasting.provision().changed["lasting"] > 0
+    assert lasting.provision().changed == {"lasting": 0}
+    rules, (gateway,) = lasting.user_rules, [gateway for _device, gateway in lasting.default_routes]
+    assert rules.count("mesos.dind.bridged_net") == 2
+    lasting.agent.load(task_archive)
+    lasting.agent.inner("network", "create", "own")
+    out = ("run", "--rm", "--network=own", "mesos-dind-task", "ping", "-c", "1", "-W", "5", gateway)
+    lasting.agent.inner(*out)
+
+    lasting.reboot()
+    lasting.agent.inner(*out)
+    assert lasting.user_rules == rules
+    again = lasting.provision("--diff")
+    assert again.changed == {"lasting": 0}, again.output
+
+    lasting.agent.inner("network", "rm", "own")
+    given_back = lasting.give_back()
+    assert given_back.status == 0, given_back.output
+    assert lasting.user_rules.count("mesos.dind.bridged_net") == 0
+    assert (lasting.addresses, lasting.default_routes, lasting.traces["units"]) == before
+
+
 # A `systemctl` that kills whoever is about to restart the engine.
 KILLS = r"""#!/bin/sh
 if [ "$*" = "restart docker.service" ]; then kill -KILL "$PPID"; else exec /usr/bin/systemctl "$@"; fi
@@ -199,7 +264,7 @@ def test_the_run_after_one_that_was_killed_before_it_restarted_the_engine_does_s
 
 
 def test_a_machine_that_had_no_engine_has_nothing_of_one_afterwards(
-    make_machine: Callable[[str, str], Machine],
+    make_machine: Make,
 ) -> None:
     """Without an offset, where the bridge is the engine's own and not the role network's."""
     bare = make_machine("bare", "fresh")
