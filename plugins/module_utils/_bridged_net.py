@@ -331,8 +331,7 @@ def _moved_anew(steps: Sequence[Step[State]]) -> bool:
 def _left_behind(before: State, runner: Runner) -> list[str]:
     """What names the uplink, by which nothing is routed in or out any more."""
     bound = [bound.what for bound in before.network.bound if bound.device == before.uplink]
-    saved = runner.run("iptables-save").stdout if _iptables.is_installed() else ""
-    bound += [f"`{rule}`" for rule in _iptables.naming(before.uplink, saved)]
+    bound += [f"`{rule}`" for rule in _iptables.naming(before.uplink, runner)]
     shown = ", ".join(bound[:5]) + (", ..." if len(bound) > 5 else "")
     return [f"of {before.uplink} still, and of no effect there: {shown}; have it name {before.bridge}"] if bound else []
 

@@ -55,8 +55,8 @@ class Rule:
         return self.chain.startswith(OWN_CHAINS)
 
 
-def is_installed() -> bool:
-    return shutil.which("iptables-save") is not None
+def is_installed(program: str = "iptables") -> bool:
+    return shutil.which(f"{program}-save") is not None
 
 
 def prove(runner: Runner) -> str:
@@ -95,10 +95,16 @@ def read(runner: Runner) -> tuple[Rule, ...]:
     return tuple(parse(runner.run("iptables-save").stdout))
 
 
-def naming(device: str, saved: str) -> list[str]:
-    """Rules of others that are about what comes in or goes out by ``device``."""
+def naming(device: str, runner: Runner) -> list[str]:
+    """Rules of others, IPv4 and IPv6, that are about what comes in or goes out by ``device``; none of a program that is
+    not there, or that the kernel has nothing for."""
     pattern = re.compile(rf" -[io] {re.escape(device)} ")
-    return [line for line in saved.splitlines() if pattern.search(line) and COMMENT[-1] not in line]
+    found: list[str] = []
+    for program, shown in (("iptables", ""), ("ip6tables", "ip6tables ")):
+        saved = runner.run(f"{program}-save", ok=range(256)).stdout if is_installed(program) else ""
+        lines = (line for line in saved.splitlines() if COMMENT[-1] not in line)
+        found += [f"{shown}{line}" for line in lines if pattern.search(line)]
+    return found
 
 
 def parse(saved: str) -> Iterator[Rule]:

@@ -761,10 +761,12 @@ def test_what_is_bound_to_the_uplink_and_does_not_move_is_told_once(bench):
     )
     agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth0", "-p", "tcp", "-j", "DROP")
     agent.namespace.run("iptables", "-w", "-A", "INPUT", "-i", "eth01", "-j", "DROP")
+    agent.namespace.run("ip6tables", "-w", "-A", "OUTPUT", "-o", "eth0", "-j", "DROP")
+    agent.namespace.run("ip6tables", "-w", "-A", "OUTPUT", "-o", "eth01", "-j", "DROP")
     (warning,) = agent.converge(offset="0.0.1.0").warnings
     assert warning == (
         "of eth0 still, and of no effect there: the rule 100, the proxy neighbour 10.0.0.9, the multicast route to "
-        "239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`; have it name docker0"
+        "239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`, `ip6tables -A OUTPUT -o eth0 -j DROP`; have it name docker0"
     )
     assert agent.converge(offset="0.0.1.0").warnings == []
 

@@ -43,6 +43,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._links import Address, 
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._ranges import RangeError
 from ansible_collections.mesos.dind.plugins.module_utils._resolver import Resolver
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 ROOTS = Roots()
 BRIDGED = Desired(offset="0.0.1.0")
@@ -459,6 +460,20 @@ COMMIT
     returning = replace(returning, words=(*returning.words, "-j", "RETURN"))
     assert list(_iptables.parse(saved)) == [*names.GUARD, returning]
     assert [rule.table for rule in _iptables.parse(saved)] == ["raw", "raw", "nat"]
+
+
+def test_rules_of_others_that_name_a_device_are_looked_for_with_what_there_is(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _iptables.naming("eth0", Runner()) == []
+    others = "-A FORWARD -o eth01 -j DROP\n-A FORWARD -i eth0 -m comment --comment mesos.dind.bridged_net -j ACCEPT"
+    for program, rule in (("iptables", "-A INPUT -i eth0 -j DROP"), ("ip6tables", "-A OUTPUT -o eth0 -j DROP")):
+        script = tmp_path / f"{program}-save"
+        script.write_text(f"#!/bin/sh\necho '{others}\n{rule}'\n")
+        script.chmod(0o755)
+    assert _iptables.naming("eth0", Runner()) == ["-A INPUT -i eth0 -j DROP", "ip6tables -A OUTPUT -o eth0 -j DROP"]
+    # A kernel without IPv6.
+    (tmp_path / "ip6tables-save").write_text("#!/bin/sh\nexit 1\n")
+    assert _iptables.naming("eth0", Runner()) == ["-A INPUT -i eth0 -j DROP"]
 
 
 # Planning
