@@ -124,6 +124,14 @@ def test_an_inner_container_is_reached_and_gets_out_under_its_own_address(bare: 
 
 
 @pytest.mark.usefixtures("provisioned")
+def test_a_container_on_another_inner_network_gets_out_after_the_reboot(bare: machines.Machine) -> None:
+    engine = bare.engine("provisioned")
+    engine.run("network", "create", "own")
+    engine.run("run", "--rm", "--network=own", TASK_IMAGE, "ping", "-c", "1", "-W", "20", "10.0.2.2")
+    engine.run("network", "rm", "own")
+
+
+@pytest.mark.usefixtures("provisioned")
 def test_the_machine_is_given_back_as_it_was(
     bare: machines.Machine, before: dict[str, str], molecule: Callable[..., str], say: Callable[[str], None]
 ) -> None:
