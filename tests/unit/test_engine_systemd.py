@@ -119,11 +119,12 @@ def test_an_engine_that_was_never_changed_is_left_alone() -> None:
 
 
 def test_no_container_outlives_an_engine_that_is_given_back() -> None:
-    running = State(files(), up=True, enabled=True)
-    assert [str(step) for step in _engine_systemd.plan({}, BRIDGE, LAYOUT, running)][:2] == [
-        "have docker.service end its containers with it",
-        "stop docker.service",
-    ]
+    for is_outdated in (False, True):
+        running = State(files(), up=True, enabled=True, is_outdated=is_outdated)
+        assert [str(step) for step in _engine_systemd.plan({}, BRIDGE, LAYOUT, running)][:2] == [
+            "have docker.service end its containers with it",
+            "stop docker.service",
+        ]
     stopped = State(files(), up=False, enabled=True)
     assert str(_engine_systemd.plan({}, BRIDGE, LAYOUT, stopped)[0]) == "stop docker.service"
 
