@@ -24,6 +24,11 @@ NOTE = "# Before: "
 SET = 'echo "$1" >"$0"'
 CHAIN = 'iptables -w -N "$0" 2>/dev/null || true'
 ACCEPT = 'iptables -w -t "$0" -C "$@" 2>/dev/null || exec iptables -w -t "$0" -I "$@"'
+# As roles/engine/files/dockerd/data/check has it in a container.
+FIRST = (
+    'if iptables -w -C FORWARD -j "$0" 2>/dev/null && [ "$(iptables -w -S FORWARD 1)" != "-A FORWARD -j $0" ]; then '
+    'printf "%s\\n" "*filter" "-D FORWARD -j $0" "-I FORWARD -j $0" COMMIT | iptables-restore -w --noflush; fi'
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,15 @@ def wanted(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> 
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",
         f"{NOTE}{json.dumps(fields, sort_keys=True)}",
         "[Service]",
-        *(f"ExecStartPre={' '.join(map(_quoted, command))}" for command in commands),
+        *(f"ExecStartPre={_line(command)}" for command in commands),
+        # Beside containers that live on dockerd asks its own rules first (libnetwork: arrangeUserFilterRule).
+        f"ExecStartPost=-{_line(('/bin/sh', '-c', FIRST, USER_CHAIN))}",
         "",
     ])  # fmt: skip
+
+
+def _line(command: Sequence[str]) -> str:
+    return " ".join(map(_quoted, command))
 
 
 def _quoted(word: str) -> str:

@@ -226,6 +226,12 @@ def test_containers_on_an_inner_network_get_out_by_the_bridge_after_a_reboot_as_
     again = lasting.provision("--diff")
     assert again.changed == {"lasting": 0}, again.output
 
+    living = ("--name=living", "--network=own", "mesos-dind-task", "sleep", "1000")
+    lasting.agent.inner("run", "--detach", *living)
+    lasting.ask("systemctl", "restart", "docker.service")
+    lasting.agent.inner("exec", "living", "ping", "-c", "1", "-W", "5", gateway)
+
+    lasting.agent.inner("rm", "--force", "living")
     lasting.agent.inner("network", "rm", "own")
     given_back = lasting.give_back()
     assert given_back.status == 0, given_back.output

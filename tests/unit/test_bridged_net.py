@@ -222,6 +222,10 @@ def test_the_drop_in_quotes_a_devices_name_and_notes_what_was_before():
     assert '"/proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp" "1"\n' in text
     assert '"filter" "DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
     assert '"raw" "PREROUTING" "!" "-s" "127.0.0.0/8" "-d" "172.17.1.0/24" "-i" "e%%t$$0" "-m" "comment"' in text
+    assert (
+        'COMMIT | iptables-restore -w --noflush; fi" "DOCKER-USER"\n'
+        in text.partition('ExecStartPost=-"/bin/sh" "-c" "')[2]
+    )
     assert drop_ins.Noted.of(text) == noted
     assert drop_ins.Noted.of("") == drop_ins.Noted()
     early = text.replace('"mode": "proxy_arp", ', "")
