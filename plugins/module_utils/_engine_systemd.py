@@ -304,7 +304,7 @@ def inspect(layout: Layout, bridge: str, runner: Runner, proc: Path = Path("/pro
     """Of a machine without an engine too: its service is neither up nor enabled. Raises DindError without systemd."""
     properties = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "Environment")
     said = runner.run("systemctl", "show", f"--property={','.join(properties)}", UNIT).stdout
-    unit = {name: value for name, _, value in (line.partition("=") for line in said.splitlines())}
+    unit = {name: value for name, _equals, value in (line.partition("=") for line in said.splitlines())}
     up, pid = unit.get("ActiveState") == "active", unit.get("MainPID", "0")
     return State(
         files={str(path): path.read_text() for path in layout.files if path.exists()},
