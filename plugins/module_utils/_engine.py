@@ -153,9 +153,10 @@ def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
     up = frozenset(name for name in SERVICES if layout.service(name).is_up(runner))
     files = {path: Path(path).read_text() for path in paths if Path(path).exists()}
     # Each boot begins without the files: where they are, the services have run in this very life.
+    leftovers = not up and not files and layout.exec_root.exists()
     settings = [layout.bridge_nf / name for name in BRIDGE_FILTERS]
     filters = frozenset(path.name for path in settings if path.exists() and path.read_text().strip() != "0")
-    return State(files, up, leftovers=not up and not files and layout.exec_root.exists(), filters=filters)
+    return State(files, up, leftovers, filters)
 
 
 def plan(
