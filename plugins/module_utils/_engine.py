@@ -104,7 +104,7 @@ class RemoveLeftovers(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class PassFrames(_plan.Step[State]):
-    """What goes from one port of the bridge to another is none of the engine's filters' business, and they cost 7 % of
+    """What goes from one port of the bridge to another is none of the engine's filters' business, and they cost 8 % of
     the throughput (docs/network.md). Before dockerd starts, which switches on what it needs itself."""
 
     folder: Path
