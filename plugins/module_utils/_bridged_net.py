@@ -149,7 +149,7 @@ def inspect(desired: Desired, runner: Runner, roots: Roots, *, with_rules: bool 
         known,
         record,
         engine_addresses=there,
-        engine_bridges=engine.bridges(Path(desired.data_root)),
+        engine_bridges=frozenset() if desired.is_bridged else engine.bridges(Path(desired.data_root)),
         rules=rules,
         resolver=resolver,
         persistence=_persistence(desired, network, uplink, roots),

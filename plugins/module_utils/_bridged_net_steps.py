@@ -90,7 +90,7 @@ class State:
     record: Record | None = None
     survey: Survey = Survey()
     engine_addresses: tuple[str, ...] = ()  # of the bridge, in dockerd's own record
-    engine_bridges: frozenset[str] = frozenset()  # of its networks, in the same
+    engine_bridges: frozenset[str] = frozenset()  # of its networks, in the same; looked up in default mode
     rules: tuple[Rule, ...] = ()  # ours
     resolver: Resolver | None = None  # the outer engine's, where it is on a loopback address
     persistence: Persistence = dataclasses.field(default_factory=Persistence)

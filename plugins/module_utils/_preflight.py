@@ -148,6 +148,8 @@ def require_network(settings: Settings, environ: Mapping[str, str], path: Path =
     except ParameterError as error:
         name = variable_of(f"network_{error.parameter}")
         raise SettingError(name, environ.get(name, ""), str(error)) from None
+    if not ipv6:
+        return
     try:
         _daemon_json.require_no_owned(_daemon_json.read(path), path, ipv6)
     except DindError as error:
