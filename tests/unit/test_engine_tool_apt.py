@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from docker_engine import private_apt
 from docker_engine.apt_sources import (
     Source,
     distribution_sources,
@@ -19,6 +21,7 @@ from docker_engine.apt_sources import (
 )
 from docker_engine.distribution import Distribution
 from docker_engine.packages import parse_candidates
+from docker_engine.terminal import Terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,3 +186,36 @@ runc:
 """
     assert parse_candidates(policy) == {"docker.io": "26.1.5+dfsg1-9+b7", "runc": "1.1.15"}
     assert parse_candidates("") == {}
+
+
+class Recorder(Terminal):
+    """Notes what would be run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run: list[tuple[str, ...]] = []
+
+    def show(self, *argv: str) -> None:
+        self.run.append(argv)
+
+    def ask(self, *argv: str, timeout: float | None = None) -> str:
+        self.run.append(argv)
+        return ""
+
+
+def test_another_release_is_fetched_without_the_machines_own_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt is given sources, lists and a state below the tool's own folder, and none of the machine's."""
+    monkeypatch.setattr(private_apt, "sources_for", lambda suite: [Source(DEBIAN, suite, ("main",))])
+    terminal = Recorder()
+    apt = private_apt.PrivateApt(terminal, tmp_path, "trixie")
+    apt.prepare()
+    apt.download(["docker.io"])
+    config = tmp_path / "apt.conf"
+    assert terminal.run
+    assert all(argv[1:3] == ("-c", str(config)) for argv in terminal.run)
+    folders = dict(re.findall(r'^(Dir::\S+) "(/.*)";$', config.read_text(), re.MULTILINE))
+    assert {"Dir::Etc::SourceList", "Dir::Etc::SourceParts", "Dir::State", "Dir::Cache"} <= set(folders)
+    assert {path for path in folders.values() if not Path(path).is_relative_to(tmp_path)} == {"/dev/null"}
+    assert f"{DEBIAN} trixie main" in (tmp_path / "sources.list").read_text()
