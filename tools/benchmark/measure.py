@@ -282,38 +282,51 @@ def throughput(bench: Bench) -> list[Series]:
     """From a container in an agent in bridged mode to this machine, beside a container of the outer bridge itself.
 
     What is sent lies in memory in both, so that they differ in the network only. Downloads take turns one by one, since
-    a busy machine is not the same a second later.
+    a busy machine is not the same a second later. Both are made anew for every run: two containers that are alike
+    differ by up to 8 %, for as long as they live, by where in memory their file lies.
     """
+    found: dict[str, list[float]] = {"inner": [], "plain": []}
+    with booted(bench) as (agent, _seconds):
+        docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=docker_bytes("save", TASK_IMAGE))
+        for run in range(bench.runs):
+            with serving(bench, agent, inner_first=run % 2 == 0) as servers:
+                rates: dict[str, list[float]] = {name: [] for name in servers}
+                for turn in range(DOWNLOADS):
+                    for name in sorted(servers, reverse=turn % 2 == 0):
+                        rates[name].append(download(servers[name]))
+            for name, values in rates.items():
+                found[name].append(statistics.median(values))
+            bench.say(f"throughput {run + 1}/{bench.runs}: {shown({name: found[name][-1] for name in found})} Gbit/s")
+    title = "throughput, inner container to host (beside it: a plain one)"
+    return [Series("throughput", title, "Gbit/s", tuple(found["inner"]), tuple(found["plain"]), least=1.0)]
+
+
+@contextmanager
+def serving(bench: Bench, agent: Attached, inner_first: bool) -> Iterator[dict[str, str]]:
+    """The addresses of two new containers that serve the file: the agent's, "inner", and the outer engine's, "plain"."""
     blocks = DOWNLOAD // 1024**2
     serve = (
         f"dd if=/dev/zero of=/www/zeros bs=1M count={blocks} 2>/dev/null; httpd -h /www; echo {LINE}; sleep infinity"
     )
-    task = ("--mount", "type=tmpfs,destination=/www", TASK_IMAGE, "sh", "-c", serve)
-    archive = docker_bytes("save", TASK_IMAGE)
+    options = ("--mount", "type=tmpfs,destination=/www")
+    command = ("sh", "-c", serve)
+    started: dict[str, Attached] = {}
+    for name in sorted(("inner", "plain"), reverse=not inner_first):
+        if name == "inner":
+            started[name] = bench.session.execute(
+                agent, "docker", "run", "--name", "server", *options, TASK_IMAGE, *command
+            )
+        else:
+            started[name] = bench.session.run(TASK_IMAGE, *command, options=options)
+        started[name].await_line()
     address = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
-    with booted(bench) as (agent, _seconds):
-        plain = bench.session.run(*task[2:], options=task[:2])
-        plain.await_line()
-        docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
-        inner = bench.session.execute(agent, "docker", "run", "--name", "server", *task)
-        inner.await_line()
-        servers = {
-            "inner": docker("exec", agent.name, "docker", "inspect", "--format", address, "server"),
-            "plain": docker("inspect", "--format", address, plain.name),
-        }
-        found: dict[str, list[float]] = {name: [] for name in servers}
-        for run in range(bench.runs):
-            rates: dict[str, list[float]] = {name: [] for name in servers}
-            for turn in range(DOWNLOADS):
-                for name in sorted(servers, reverse=turn % 2 == 0):
-                    rates[name].append(download(servers[name]))
-            for name, values in rates.items():
-                found[name].append(statistics.median(values))
-            bench.say(f"throughput {run + 1}/{bench.runs}: {shown({name: found[name][-1] for name in servers})} Gbit/s")
-        bench.session.remove(plain)
-        bench.session.detach(inner)
-    title = "throughput, inner container to host (beside it: a plain one)"
-    return [Series("throughput", title, "Gbit/s", tuple(found["inner"]), tuple(found["plain"]), least=1.0)]
+    yield {
+        "inner": docker("exec", agent.name, "docker", "inspect", "--format", address, "server"),
+        "plain": docker("inspect", "--format", address, started["plain"].name),
+    }
+    docker("exec", agent.name, "docker", "rm", "--force", "server")
+    bench.session.detach(started["inner"])
+    bench.session.remove(started["plain"])
 
 
 def download(address: str) -> float:
