@@ -1,6 +1,6 @@
 """The boot and its hand-over on every ansible-core that this collection says it works with.
 
-2.19 is the image's own, and what the other files run.
+2.21 is the image's own, and what the other files run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from conftest import IMAGE, ImageOn, gone_afterwards
 from image import secrets
 
 FOLDER = Path(__file__).parents[1] / "images/ansible"
-# 2.17 is for Python 3.10 to 3.12, which Debian 12 has; 2.20 and 2.21 are for Python from 3.12 on.
-VERSIONS = {"2.17.14": "bookworm", "2.18.19": "", "2.20.10": "", "2.21.5": ""}
+# 2.17 is for Python 3.10 to 3.12, which Debian 12 has; 2.20 is for Python from 3.12 on.
+VERSIONS = {"2.17.14": "bookworm", "2.18.19": "", "2.19.14": "", "2.20.10": ""}
 ATTRIBUTES = "note:spaces and $dollars 'quotes' \"too\" %s {{ braces }} ü"
 
 # For what a fixture builds: packages are fetched and unpacked, on a machine that others use as well.
