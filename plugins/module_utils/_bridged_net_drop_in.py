@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file
+from ansible_collections.mesos.dind.plugins.module_utils import _atomic_file, _systemd_unit
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import PROXY_ARP, USER_CHAIN, State
 from ansible_collections.mesos.dind.plugins.module_utils._iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
@@ -59,22 +59,11 @@ def wanted(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> 
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",
         f"{NOTE}{json.dumps(fields, sort_keys=True)}",
         "[Service]",
-        *(f"ExecStartPre={_line(command)}" for command in commands),
+        *(f"ExecStartPre={_systemd_unit.command(command)}" for command in commands),
         # Beside containers that live on dockerd asks its own rules first (libnetwork: arrangeUserFilterRule).
-        f"ExecStartPost=-{_line(('/bin/sh', '-c', FIRST, USER_CHAIN))}",
+        f"ExecStartPost=-{_systemd_unit.command(('/bin/sh', '-c', FIRST, USER_CHAIN))}",
         "",
     ])  # fmt: skip
-
-
-def _line(command: Sequence[str]) -> str:
-    return " ".join(map(_quoted, command))
-
-
-def _quoted(word: str) -> str:
-    """As systemd.syntax(7) and systemd.service(5) have it."""
-    for special, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
-        word = word.replace(special, escaped)
-    return f'"{word}"'
 
 
 @dataclass(frozen=True)

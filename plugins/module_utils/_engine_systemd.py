@@ -9,11 +9,9 @@ drop-in away gives the engine back as it was.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import ipaddress
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -25,7 +23,9 @@ from ansible_collections.mesos.dind.plugins.module_utils import (
     _atomic_file,
     _bridged_net_engine,
     _daemon_json,
-    _engine,
+    _engine_api,
+    _engine_config,
+    _engine_drop_in,
     _iptables,
     _plan,
 )
@@ -36,38 +36,6 @@ UNIT = "docker.service"
 # systemd starts the service again whenever somebody talks to its socket.
 UNITS = (UNIT, "docker.socket")
 START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
-# The drop-in names the files of which it is one by their digest, in a variable, which the kernel shows as dockerd was
-# given it (proc_pid_environ(5)). So a dockerd that runs still with others, of a run that was killed before it could
-# restart it, is told from one that was started with these, whoever did it, and whatever the clock said.
-STARTED_WITH = "MESOS_DIND_ENGINE_FILES"
-DIGEST = re.compile(rf"\b{STARTED_WITH}=([0-9a-f]{{64}})\b")
-
-# What is run before dockerd where the uplink is under the bridge, which without it would get another or a former
-# address. How long it waits is more than a lease takes. It fails then, and systemd starts the service again.
-AWAIT_BRIDGE = """\
-# Written by mesos.dind.
-bridge=$1 uplink=$2 address=$3 seconds=$4
-missing() {
-    if [ ! -e "/sys/class/net/$bridge/brif/$uplink" ]; then
-        echo "$uplink is no port of $bridge"
-    elif [ "$address" ]; then
-        found=$(ip -oneline -4 address show dev "$bridge" | awk '{ print $4 }')
-        case " $(echo $found) " in
-        *" $address "*) ;;
-        *) echo "$bridge has the address ${found:-none} and not $address" ;;
-        esac
-    fi
-}
-while why=$(missing); [ "$why" ]; do
-    if [ "$seconds" -le 0 ]; then
-        echo "$why, and dockerd would take this machine off its network; run the playbook mesos.dind.vm again" >&2
-        exit 1
-    fi
-    seconds=$((seconds - 1))
-    sleep 1
-done
-"""
-AWAIT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -169,7 +137,7 @@ class EndLiveRestore(_plan.Step[State]):
     def do(self, runner: Runner) -> None:
         config = json.loads(self.config_file.read_text())
         _atomic_file.write(self.config_file, json.dumps({**config, "live-restore": False}))
-        with _engine.reloading(self.socket):
+        with _engine_api.reloading(self.socket):
             runner.run("systemctl", "reload", UNIT)
 
 
@@ -292,7 +260,7 @@ def was_started_with_others(pid: str, environment: str, proc: Path) -> bool:
 
     Not where that has none: then the unit is not ours, or somebody has emptied its environment after us.
     """
-    wanted = DIGEST.search(environment)
+    wanted = _engine_drop_in.DIGEST.search(environment)
     try:
         given = (proc / pid / "environ").read_text(errors="replace").split("\0") if wanted else []
     except FileNotFoundError:
@@ -382,35 +350,6 @@ def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict
     return {name: bool(noted.get(name, value)) for name, value in there.items()}
 
 
-def drop_in(params: Mapping[str, Any], program: str, layout: Layout) -> str:
-    """The text of the drop-in. ``-H fd://`` and containerd's socket are what every distribution's unit has."""
-    containerd = "--containerd=/run/containerd/containerd.sock"
-    words = [program, "-H", "fd://", containerd, f"--config-file={layout.config_file}"]
-    command = " ".join([*map(systemd_word, [*words, *params["args"]]), "$DOCKER_OPTS"])
-    waiting = [params["bridge"], params["uplink"], params["bip"], str(AWAIT_SECONDS)] if params["uplink"] else []
-    await_bridge = " ".join(map(systemd_word, ["/bin/sh", str(layout.await_bridge), *waiting]))
-    return (
-        f"# Written by mesos.dind.\n"
-        f"[Unit]\nRequiresMountsFor={systemd_word(params['data_root'])}\n\n"
-        # As every distribution's unit has it: the engine makes control groups of its own for its containers.
-        f"[Service]\nDelegate=yes\nEnvironment=DOCKER_OPTS=\n"
-        + (f"ExecStartPre={await_bridge}\n" if waiting else "")
-        + f"ExecStart=\nExecStart={command}\n"
-    )
-
-
-def systemd_word(word: str) -> str:
-    """One word as unit files have it (systemd.syntax(7), systemd.service(5)): quoted, no specifier, no variable.
-
-    Raises DindError for what no unit file can hold.
-    """
-    if "\0" in word:
-        raise DindError(f"{word!r} holds a NUL, which no command line can")
-    escaped = "".join(f"\\x{ord(char):02x}" if ord(char) < 32 else char for char in re.sub(r'([\\"])', r"\\\1", word))
-    doubled = escaped.replace("%", "%%").replace("$", "$$")
-    return doubled if re.fullmatch(r"[\w@/:.,=+%$-]+", doubled) else f'"{doubled}"'
-
-
 def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, check: bool) -> dict[str, str]:
     """Raises DindError where there is no engine, or where the user's daemon.json contradicts the roles.
 
@@ -424,16 +363,17 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     level = "debug" if params["debug"] else "warn"
     args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
     params = {**params, "args": args}
-    config = _engine.daemon_config(params, user_config, {}, level)
+    config = _engine_config.daemon_config(params, user_config, {}, level)
     note = {str(layout.note): json.dumps(before(state, layout, params["had_bridge"]), sort_keys=True) + "\n"}
     # The drop-in comes last, since it is what names the others.
     started_with = {
         str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
-        **({str(layout.await_bridge): AWAIT_BRIDGE} if params["uplink"] else {}),
-        str(layout.drop_in): drop_in(params, program or "/usr/sbin/dockerd", layout),
+        **({str(layout.await_bridge): _engine_drop_in.AWAIT_BRIDGE} if params["uplink"] else {}),
+        str(layout.drop_in): _engine_drop_in.text(
+            params, program or "/usr/sbin/dockerd", layout.config_file, layout.await_bridge
+        ),
     }
-    digest = hashlib.sha256("\0".join(started_with.values()).encode()).hexdigest()
-    started_with[str(layout.drop_in)] += f"Environment={STARTED_WITH}={digest}\n"
+    started_with[str(layout.drop_in)] += _engine_drop_in.digest_line(started_with.values())
     return {**note, **started_with}
 
 
@@ -455,16 +395,13 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
     desired = desired_files(params, layout, first, check=check)
     bridge, then = bridge_of(params, layout, first), before(first, layout, params["had_bridge"])
     done = _plan.converge(look, lambda state: plan(desired, bridge, layout, state), runner, check=check)
-    running = desired and (done.before.up if check else True)
-    about = _engine.version(layout.socket) if running else {}
+    is_running = bool(desired) and (done.before.up if check else True)
     return _plan.Outcome(
         actions=done.actions,
         before=_diffable(done.before),
         after=_diffable(done.after),
         facts={
-            "socket": str(layout.socket),
-            "version": about.get("Version", ""),
-            "api_version": about.get("ApiVersion", ""),
+            **_engine_api.facts(layout.socket, is_running=is_running),
             **{f"{'had' if name == 'bridge' else 'was'}_{name}": was for name, was in then.items()},
         },
     )

@@ -22,7 +22,7 @@ from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_eng
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_inner as inner
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_names as names
 from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net_probes as probes
-from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver
+from ansible_collections.mesos.dind.plugins.module_utils import _iptables, _links, _resolver, _systemd_unit
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import Desired, Roots, choose_uplink, facts
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_files import Original, Persistence
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_plan import originals, own_address, plan
@@ -219,12 +219,11 @@ def test_the_drop_in_quotes_a_devices_name_and_notes_what_was_before():
     rules = rules_that_let_in("e%t$0", "docker0", "172.17.1.0/24")
     noted = drop_ins.Noted("e%t$0", sysctls={"b": "0", "a": "1"})
     text = drop_ins.wanted(noted, rules, {"net/ipv4/conf/e%t$0/proxy_arp": "1"})
-    assert '"/proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp" "1"\n' in text
-    assert '"filter" "DOCKER-USER" "-i" "e%%t$$0" "-o" "docker0" "-m" "comment"' in text
-    assert '"raw" "PREROUTING" "!" "-s" "127.0.0.0/8" "-d" "172.17.1.0/24" "-i" "e%%t$$0" "-m" "comment"' in text
+    assert " /proc/sys/net/ipv4/conf/e%%t$$0/proxy_arp 1\n" in text
+    assert " filter DOCKER-USER -i e%%t$$0 -o docker0 -m comment " in text
+    assert ' raw PREROUTING "!" -s 127.0.0.0/8 -d 172.17.1.0/24 -i e%%t$$0 -m comment ' in text
     assert (
-        'COMMIT | iptables-restore -w --noflush; fi" "DOCKER-USER"\n'
-        in text.partition('ExecStartPost=-"/bin/sh" "-c" "')[2]
+        'COMMIT | iptables-restore -w --noflush; fi" DOCKER-USER\n' in text.partition('ExecStartPost=-/bin/sh -c "')[2]
     )
     assert drop_ins.Noted.of(text) == noted
     assert drop_ins.Noted.of("") == drop_ins.Noted()
@@ -274,7 +273,7 @@ def test_the_rules_of_a_bridge_are_persisted_with_it_and_cut_short_at_any_step_b
     after = expected(state, steps)
     assert len(after.letting_through) == 2
     for rule in after.letting_through:
-        assert " ".join(f'"{word}"' for word in rule.words[1:]) in after.drop_in
+        assert _systemd_unit.command(rule.words[1:]) in after.drop_in
     back = plan(Desired(state="absent"), after, ROOTS)
     assert f"remove {ROOTS.drop_in}" in [str(step) for step in back]
     for start, way in ((state, steps), (after, back)):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_systemd, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_drop_in, _engine_systemd, _modules
 from ansible_collections.mesos.dind.plugins.module_utils._engine_systemd import Bridge, Layout, State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
@@ -77,7 +77,7 @@ def test_killed_at_any_point_the_next_run_restarts_it_all_the_same(state: State)
 def test_each_change_is_one_of_the_digest_in_the_drop_in() -> None:
     """It is by this one word that a dockerd is known to have been started with these files."""
     changes = ({}, {"mtu": 1400}, {"args": ["--debug"]}, {"uplink": "ens3"}, {"data_root": "/data"})
-    digests = [_engine_systemd.DIGEST.findall("\n".join(drop_in(**changed))) for changed in changes]
+    digests = [_engine_drop_in.DIGEST.findall("\n".join(drop_in(**changed))) for changed in changes]
     assert len({digest for (digest,) in digests}) == len(changes)
     # How the engine was before us is nothing that it is started with.
     assert drop_in(had_bridge=True) == drop_in(had_bridge=False)
@@ -165,7 +165,7 @@ def test_control_groups_are_delegated_whatever_the_unit_says() -> None:
 
 def awaiting(devices: Path, addresses: str) -> subprocess.CompletedProcess[str]:
     """What is run before dockerd, on a machine whose devices and whose answer of `ip` are given."""
-    script = _engine_systemd.AWAIT_BRIDGE.replace("/sys/class/net", str(devices))
+    script = _engine_drop_in.AWAIT_BRIDGE.replace("/sys/class/net", str(devices))
     script = f"ip() {{ printf '{addresses}'; }}\n{script}"
     command = ["sh", "-c", script, "await-bridge", "docker0", "ens3", "10.0.2.15/24", "0"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -217,9 +217,9 @@ def test_an_engine_whose_program_was_replaced_does_not_run_as_it_is_to(tmp_path:
 
 
 def test_an_engine_that_was_started_with_other_files_does_not_run_as_it_is_to(tmp_path: Path) -> None:
-    (line,) = (line for line in drop_in() if _engine_systemd.DIGEST.search(line))
+    (line,) = (line for line in drop_in() if _engine_drop_in.DIGEST.search(line))
     word, machine = line.removeprefix("Environment="), Machine(tmp_path)
-    other = f"{_engine_systemd.STARTED_WITH}={'0' * 64}"
+    other = f"{_engine_drop_in.STARTED_WITH}={'0' * 64}"
     machine.said["Environment"] = f'"A=b c" {word} DOCKER_OPTS='
     for has, is_outdated in ((f"A=b c\0{word}\0DOCKER_OPTS=\0", False), (f"A=b c\0{other}\0", True), ("", True)):
         machine.runs(environment=has)
@@ -235,25 +235,6 @@ def test_an_environment_of_several_lines_is_no_obstacle(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.said["Environment"] = "A=one\ntwo"
     assert machine.state.up
-
-
-@pytest.mark.parametrize(
-    ("word", "written"),
-    [
-        ("--debug", "--debug"),
-        ("--label=a b", '"--label=a b"'),
-        ('say "no"', r'"say \"no\""'),
-        (r"back\slash", r'"back\\slash"'),
-        ("100%", "100%%"),
-        ("$HOME", "$$HOME"),
-        ("two\nlines", r'"two\x0alines"'),
-        (";", '";"'),
-        ("", '""'),
-    ],
-)
-def test_a_word_is_written_as_systemd_reads_it(word: str, written: str) -> None:
-    """What systemd makes of it is for tests/vm to see; this is systemd.syntax(7) and systemd.service(5)."""
-    assert _engine_systemd.systemd_word(word) == written
 
 
 def test_no_word_can_hold_a_nul() -> None:

@@ -303,7 +303,7 @@ def throughput(bench: Bench) -> list[Series]:
 
 @contextmanager
 def serving(bench: Bench, agent: Attached, inner_first: bool) -> Iterator[dict[str, str]]:
-    """The addresses of two new containers that serve the file: the agent's, "inner", and the outer engine's, "plain"."""
+    """The addresses of two new containers that serve the file, one of the agent and one of the outer engine."""
     blocks = DOWNLOAD // 1024**2
     serve = (
         f"dd if=/dev/zero of=/www/zeros bs=1M count={blocks} 2>/dev/null; httpd -h /www; echo {LINE}; sleep infinity"

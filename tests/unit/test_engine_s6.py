@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _engine, _engine_ipv6
+from ansible_collections.mesos.dind.plugins.module_utils import _engine_ipv6, _engine_s6
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
-LAYOUT = _engine.Layout()
+LAYOUT = _engine_s6.Layout()
 PARAMS = {
     "data_root": "/var/lib/docker",
     "storage_driver": "overlay2",
@@ -45,19 +45,19 @@ class Down(Runner):
 @pytest.mark.parametrize("is_of_this_life", [False, True])
 def test_only_what_an_engine_of_an_earlier_life_left_is_removed(tmp_path: Path, is_of_this_life: bool) -> None:
     """Both services can be down while containers live, and what is in the exec root is theirs."""
-    layout = _engine.Layout(run=tmp_path, exec_root=tmp_path / "docker")
+    layout = _engine_s6.Layout(run=tmp_path, exec_root=tmp_path / "docker")
     layout.exec_root.mkdir()
-    files = {name: {str(layout.arguments_file(name)): "-a\0"} for name in _engine.SERVICES}
+    files = {name: {str(layout.arguments_file(name)): "-a\0"} for name in _engine_s6.SERVICES}
     if is_of_this_life:
         layout.arguments_file("containerd").write_text("-a\0")
     paths = [path for texts in files.values() for path in texts]
-    steps = _engine.plan(files, layout, _engine.inspect(layout, paths, Down()))
-    assert any(isinstance(step, _engine.RemoveLeftovers) for step in steps) is not is_of_this_life
+    steps = _engine_s6.plan(files, layout, _engine_s6.inspect(layout, paths, Down()))
+    assert any(isinstance(step, _engine_s6.RemoveLeftovers) for step in steps) is not is_of_this_life
     assert [str(step) for step in steps][-2:] == ["start containerd", "start dockerd"]
 
 
 def config(user: dict[str, object] | None = None, **params: object) -> dict[str, object]:
-    files = _engine.desired_files({**PARAMS, **params}, user or {}, LAYOUT)
+    files = _engine_s6.desired_files({**PARAMS, **params}, user or {}, LAYOUT)
     return json.loads(files["dockerd"][str(LAYOUT.config_file)])
 
 
@@ -197,49 +197,53 @@ def test_a_users_file_that_contradicts_a_role_is_refused_and_named() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 def test_flags_survive_the_file_between_the_module_and_the_service(args: list[str]) -> None:
-    text = _engine.desired_files({**PARAMS, "args": args}, {}, LAYOUT)["dockerd"][str(LAYOUT.arguments_file("dockerd"))]
+    text = _engine_s6.desired_files({**PARAMS, "args": args}, {}, LAYOUT)["dockerd"][
+        str(LAYOUT.arguments_file("dockerd"))
+    ]
     assert text.split("\0")[3:-1] == args
 
 
-paths = [path for files in _engine.desired_files(PARAMS, {}, LAYOUT).values() for path in files]
+paths = [path for files in _engine_s6.desired_files(PARAMS, {}, LAYOUT).values() for path in files]
 states = st.builds(
-    _engine.State,
+    _engine_s6.State,
     files=st.dictionaries(st.sampled_from(paths), st.text(max_size=3)),
-    up=st.frozensets(st.sampled_from(_engine.SERVICES)),
+    up=st.frozensets(st.sampled_from(_engine_s6.SERVICES)),
     leftovers=st.booleans(),
-    filters=st.frozensets(st.sampled_from(_engine.BRIDGE_FILTERS)),
+    filters=st.frozensets(st.sampled_from(_engine_s6.BRIDGE_FILTERS)),
 )
 
 
 @given(states, st.booleans())
-def test_the_plan_reaches_its_goal(state: _engine.State, passes_frames: bool) -> None:
-    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
-    steps = _engine.plan(desired, LAYOUT, state, passes_frames=passes_frames)
+def test_the_plan_reaches_its_goal(state: _engine_s6.State, passes_frames: bool) -> None:
+    desired = _engine_s6.desired_files(PARAMS, {}, LAYOUT)
+    steps = _engine_s6.plan(desired, LAYOUT, state, passes_frames=passes_frames)
     after = expected(state, steps)
-    assert _engine.plan(desired, LAYOUT, after, passes_frames=passes_frames) == []
-    assert after.up == set(_engine.SERVICES)
+    assert _engine_s6.plan(desired, LAYOUT, after, passes_frames=passes_frames) == []
+    assert after.up == set(_engine_s6.SERVICES)
 
 
-@pytest.mark.parametrize("settings", [{}, dict.fromkeys(_engine.BRIDGE_FILTERS, "1\n")], ids=["not loaded", "loaded"])
+@pytest.mark.parametrize(
+    "settings", [{}, dict.fromkeys(_engine_s6.BRIDGE_FILTERS, "1\n")], ids=["not loaded", "loaded"]
+)
 def test_frames_skip_iptables_from_before_the_start_of_dockerd(tmp_path: Path, settings: dict[str, str]) -> None:
-    layout = _engine.Layout(run=tmp_path, exec_root=tmp_path / "docker", bridge_nf=tmp_path)
+    layout = _engine_s6.Layout(run=tmp_path, exec_root=tmp_path / "docker", bridge_nf=tmp_path)
     for name, value in settings.items():
         (tmp_path / name).write_text(value)
-    files: dict[str, dict[str, str]] = {name: {} for name in _engine.SERVICES}
-    state = _engine.inspect(layout, [], Down())
-    skip = _engine.plan(files, layout, state, passes_frames=True)[:-2]
+    files: dict[str, dict[str, str]] = {name: {} for name in _engine_s6.SERVICES}
+    state = _engine_s6.inspect(layout, [], Down())
+    skip = _engine_s6.plan(files, layout, state, passes_frames=True)[:-2]
     for step in skip:
         step.do(Down())
     assert len(skip) == bool(settings)
     assert {name: (tmp_path / name).read_text() for name in settings} == dict.fromkeys(settings, "0\n")
-    assert _engine.plan(files, layout, _engine.inspect(layout, [], Down()), passes_frames=True)[:-2] == []
+    assert _engine_s6.plan(files, layout, _engine_s6.inspect(layout, [], Down()), passes_frames=True)[:-2] == []
 
 
 def test_what_dockerd_has_switched_on_stays_while_it_runs() -> None:
-    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
+    desired = _engine_s6.desired_files(PARAMS, {}, LAYOUT)
     files = {**desired["containerd"], **desired["dockerd"]}
-    running = _engine.State(files, frozenset(_engine.SERVICES), False, frozenset(_engine.BRIDGE_FILTERS))
-    assert _engine.plan(desired, LAYOUT, running, passes_frames=True) == []
+    running = _engine_s6.State(files, frozenset(_engine_s6.SERVICES), False, frozenset(_engine_s6.BRIDGE_FILTERS))
+    assert _engine_s6.plan(desired, LAYOUT, running, passes_frames=True) == []
 
 
 @pytest.mark.parametrize(
@@ -258,14 +262,14 @@ def test_what_dockerd_has_switched_on_stays_while_it_runs() -> None:
 def test_filters_stay_for_who_has_told_dockerd_what_takes_them(
     args: list[str], config: dict[str, bool], needed: bool
 ) -> None:
-    assert _engine.needs_filters(args, config) is needed
+    assert _engine_s6.needs_filters(args, config) is needed
 
 
 def test_only_the_service_whose_files_change_is_started_anew() -> None:
-    desired = _engine.desired_files(PARAMS, {}, LAYOUT)
-    running = _engine.State({**desired["containerd"], **desired["dockerd"]}, frozenset(_engine.SERVICES), False)
-    other = _engine.desired_files({**PARAMS, "mtu": 1500}, {}, LAYOUT)
-    assert [str(step) for step in _engine.plan(other, LAYOUT, running)] == [
+    desired = _engine_s6.desired_files(PARAMS, {}, LAYOUT)
+    running = _engine_s6.State({**desired["containerd"], **desired["dockerd"]}, frozenset(_engine_s6.SERVICES), False)
+    other = _engine_s6.desired_files({**PARAMS, "mtu": 1500}, {}, LAYOUT)
+    assert [str(step) for step in _engine_s6.plan(other, LAYOUT, running)] == [
         "stop dockerd",
         "write /run/mesos-dind/daemon.json",
         "start dockerd",

@@ -1,0 +1,63 @@
+# Copyright 2026 The mesos.dind Authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a running engine says over its socket (https://docs.docker.com/reference/api/engine/)."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+
+TIMEOUT = 60.0  # seconds; one that has just been started may be busy
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def version(path: Path) -> dict[str, Any]:
+    """What the engine's ``/version`` answers. Raises DindError where it does not."""
+    with contextlib.closing(_UnixConnection(path)) as connection:
+        try:
+            connection.request("GET", "/version")
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DindError(f"the engine does not answer on {path}: {error}") from None
+    return answer
+
+
+def facts(path: Path, *, is_running: bool) -> dict[str, str]:
+    """What the module tells of an engine; no versions of one that does not run. Raises DindError as ``version``."""
+    about = version(path) if is_running else {}
+    return {"socket": str(path), "version": about.get("Version", ""), "api_version": about.get("ApiVersion", "")}
+
+
+@contextlib.contextmanager
+def reloading(path: Path) -> Iterator[None]:
+    """Whoever asks the engine to read its configuration again, asks in this context, which ends when it has done so.
+
+    Raises DindError where it does not say so in time.
+    """
+    wanted = urllib.parse.quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
+    with contextlib.closing(_UnixConnection(path)) as connection:
+        try:
+            connection.request("GET", f"/events?filters={wanted}")
+            events = connection.getresponse()
+            yield
+            events.readline()
+        except (OSError, http.client.HTTPException) as error:
+            raise DindError(f"the engine does not say that it has read its configuration: {error}") from None
