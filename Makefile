@@ -76,7 +76,7 @@ test-container: ## The container lane: the real image in a real engine
 _test-container: $(READY)
 	@command -v ssh-keygen >/dev/null || tools/lane-packages openssh-client
 	@$(BUILD)
-	@$(BIN)/pytest tests/container
+	@$(BIN)/pytest --durations=10 tests/container
 
 .PHONY: test-vm
 test-vm: ## The VM lane: the image on pure cgroup v2 and under systemd, in a real Debian 13; needs root
