@@ -37,7 +37,8 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
             ordinary: dict[str, Any] = super().run(tmp, task_vars)
             return ordinary
         result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
-        return {**result, "invocation": {"module_args": arguments}, **self._answer(arguments)}
+        invocation = {"invocation": {"module_args": arguments}} if _tells_arguments(task_vars or {}) else {}
+        return {**result, **invocation, **self._answer(arguments)}
 
     def _answer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not self._task.check_mode:
@@ -58,6 +59,12 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
             and not self._task.async_val
             and _is_this_python(constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars))
         )
+
+
+def _tells_arguments(task_vars: dict[str, Any]) -> bool:
+    """Whether a module's answer holds the arguments that it was given: always, before ansible-core 2.21."""
+    setting = "INJECT_INVOCATION"
+    return not hasattr(constants, setting) or constants.config.get_config_value(setting, variables=task_vars)
 
 
 def _is_this_python(interpreter: str) -> bool:
