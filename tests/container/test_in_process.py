@@ -40,11 +40,14 @@ def steps(agent: Agent) -> list[dict[str, Any]]:
     return found
 
 
-def answers(agent: Agent, module: str, arguments: dict[str, Any], *options: str) -> tuple[dict[str, Any], ...]:
+def answers(
+    agent: Agent, module: str, arguments: dict[str, Any], *options: str, **settings: str
+) -> tuple[dict[str, Any], ...]:
     playbook = PLAYBOOK.format(module=f"mesos.dind.{module}", arguments=json.dumps(arguments))
     assert agent.container.put_archive("/tmp", tar_of("play.yml", playbook.encode()))
     agent.run(
         "env", "ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg", "LANG=C.UTF-8", "ANSIBLE_STDOUT_CALLBACK=default",
+        *(f"{name}={value}" for name, value in settings.items()),
         "/opt/mesos-dind/bin/ansible-playbook", "-i", "localhost,", *options, "/tmp/play.yml",
     )  # fmt: skip
     return tuple(json.loads(agent.read("/tmp/answers.json")))
@@ -68,6 +71,12 @@ def test_the_answer_is_the_ordinary_modules(
 ) -> None:
     in_process, ordinary = answers(agent, module, arguments, *options)
     assert said in json.dumps(ordinary)
+    assert in_process == ordinary
+
+
+def test_the_arguments_are_in_the_answer_where_they_are_asked_for(agent: Agent) -> None:
+    in_process, ordinary = answers(agent, "cgroup_mounts", {}, ANSIBLE_INJECT_INVOCATION="true")
+    assert ordinary["invocation"]["module_args"]["leaf"] == "mesos-dind"
     assert in_process == ordinary
 
 
