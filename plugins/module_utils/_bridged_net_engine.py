@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils import _engine_folders
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
@@ -39,25 +40,26 @@ def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
     None while a dockerd has the file locked: Docker 26 has as long as it runs, Docker 20.10 has not (tried). Whoever
     restarts it does so in the context `disarming`.
     """
-    return tuple(address for _offset, address in _acting(_unlocked(data_root / STORE), bridge))
+    return tuple(address for store in _stores(data_root) for _offset, address in _acting(_unlocked(store), bridge))
 
 
 def bridges(data_root: Path) -> frozenset[str]:
     """The bridges of dockerd's networks, whether it runs or not, also of some that are gone (their pages are free)."""
-    try:
-        content = (data_root / STORE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-    return frozenset(found[1].decode(errors="replace") for found in NAME.finditer(content))
+    contents = [store.read_bytes() for store in _stores(data_root)]
+    return frozenset(found[1].decode(errors="replace") for content in contents for found in NAME.finditer(content))
+
+
+def _stores(data_root: Path) -> list[Path]:
+    return [store for store in (folder / STORE for folder in _engine_folders.of(data_root)) if store.is_file()]
 
 
 def _unlocked(path: Path) -> bytes:
-    try:
-        with path.open("rb") as store:
+    with path.open("rb") as store:
+        try:
             fcntl.flock(store, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return store.read()
-    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
-        return b""
+        except BlockingIOError:
+            return b""
+        return store.read()
 
 
 def _acting(content: bytes, bridge: str) -> Iterator[tuple[int, str]]:
@@ -97,18 +99,16 @@ def disarm(data_root: Path, bridge: str, bip: str, *, wait: bool = False) -> Non
 
     While a dockerd has the file locked, waits for its end or raises DindError.
     """
-    path = data_root / STORE
-    if not path.exists():
-        return
-    with path.open("r+b") as store:
-        try:
-            fcntl.flock(store, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise DindError(f"{path} is locked by a dockerd that runs", cure="stop that one first") from None
-        for offset, address in _acting(store.read(), bridge):
-            if address != bip:
-                os.pwrite(store.fileno(), RESTS, offset)
-        os.fsync(store.fileno())
+    for path in _stores(data_root):
+        with path.open("r+b") as store:
+            try:
+                fcntl.flock(store, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise DindError(f"{path} is locked by a dockerd that runs", cure="stop that one first") from None
+            for offset, address in _acting(store.read(), bridge):
+                if address != bip:
+                    os.pwrite(store.fileno(), RESTS, offset)
+            os.fsync(store.fileno())
 
 
 @contextmanager
@@ -127,4 +127,6 @@ def disarming(data_root: Path, bridge: str, bip: str) -> Iterator[None]:
     threading.Thread(target=disarm_in_between, daemon=True).start()
     yield
     if not done.wait(DISARM_SECONDS):
-        raise DindError(f"{data_root / STORE} stayed locked while dockerd was restarted", cure="see who has it open")
+        raise DindError(
+            f"dockerd's record in {data_root} stayed locked while it was restarted", cure="see who has it open"
+        )

@@ -12,7 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _file_lock, _filesystem, _loop_device, _mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils import (
+    _engine_folders,
+    _file_lock,
+    _filesystem,
+    _loop_device,
+    _mountinfo,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._loop_device import FileId
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -190,7 +196,7 @@ def _held_by(path: Path, proc: Path) -> str:
 
 def _has_data(data_root: Path, driver: str) -> bool:
     places = {place.format(store=store) for place in DRIVER_DATA[driver] for store in _STORES}
-    return any(_is_filled(data_root / place) for place in places)
+    return any(_is_filled(folder / place) for folder in _engine_folders.of(data_root) for place in places)
 
 
 def _is_filled(path: Path) -> bool:

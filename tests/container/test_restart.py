@@ -32,11 +32,16 @@ def volumes(request: pytest.FixtureRequest, engine: docker.DockerClient, label: 
 
 
 @pytest.fixture
-def begin(volumes: dict[str, str], user_network: Network, start: Start) -> Begin:
+def daemon_args(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture
+def begin(volumes: dict[str, str], user_network: Network, start: Start, daemon_args: str) -> Begin:
     """Starts an agent in bridged mode on the volumes."""
 
     def begin(hostname: str = "one") -> Agent:
-        env = {"DOCKER_NETWORK_OFFSET": "0.0.7.0"}
+        env = {"DOCKER_NETWORK_OFFSET": "0.0.7.0", "DOCKER_DAEMON_ARGS": daemon_args}
         return start(env=env, hostname=hostname, network=user_network.name, volumes=volumes).await_boot()
 
     return begin
@@ -66,6 +71,7 @@ def assert_kept(agent: Agent, image: str, *, is_recovered: bool = True) -> None:
     assert agent.exec("test", "-d", f"{WORK}/meta/slaves/S0").exit_code == 0
     (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
     assert jmespath.search("addr_info[].local", docker0) == [agent.address]
+    assert " dev docker0" in agent.run("ip", "route", "show", "default")
     assert "changed=0" in agent.run("mesos-dind", "converge")
 
 
@@ -102,6 +108,7 @@ def test_a_new_container_after_sigkill(first: Agent, begin: Begin) -> None:
     assert_kept(begin(), image)
 
 
+@pytest.mark.parametrize("daemon_args", ["", "--userns-remap=default"], indirect=True)
 def test_another_outer_address(first: Agent, user_network: Network) -> None:
     image, former = image_of(first), first.address
     subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))

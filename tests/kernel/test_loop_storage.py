@@ -822,6 +822,7 @@ def test_what_a_killed_probe_left_is_swept(storage: Storage, container: Containe
     [
         ("overlay2/l", "overlay2", "overlay"),
         ("vfs/dir/a", "vfs", "vfs"),
+        ("100000.100000/vfs/dir/a", "vfs", "vfs"),
         ("containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1", "overlayfs", "overlay"),
         ("containerd/io.containerd.snapshotter.v1.native/snapshots/1", "native", "vfs"),
         ("rootfs/overlayfs/a", "overlayfs", "overlay"),

@@ -961,6 +961,16 @@ def test_a_record_of_another_address_is_laid_to_rest_in_place(tmp_path):
     assert after == before.replace(b"false", b" true", 1)
 
 
+def test_the_record_of_an_engine_with_remapped_users_is_found_too(tmp_path):
+    store(tmp_path, "172.17.0.2/16")
+    path = store(tmp_path / "100000.100000", "172.17.0.9/16", bridge="mybr")
+    (tmp_path / "overlay2").mkdir()
+    assert engine.bridges(tmp_path) == {"docker0", "mybr"}
+    assert engine.addresses(tmp_path, "mybr") == ("172.17.0.9/16",)
+    engine.disarm(tmp_path, "mybr", "172.17.0.2/16")
+    assert engine.RESTS in path.read_bytes()
+
+
 def test_a_record_that_dockerd_holds_is_not_looked_at(tmp_path):
     path = store(tmp_path, "172.17.0.9/16")
     with path.open("rb") as held:
