@@ -135,6 +135,16 @@ def require_image_store(runner: Runner) -> None:
         )
 
 
+def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raises DindError for the cgroup driver that asks systemd for groups: where none runs, no container starts."""
+    asked = (*args, *config.get("exec-opts", ()))
+    if any(word.endswith("native.cgroupdriver=systemd") for word in asked):
+        raise DindError(
+            "native.cgroupdriver=systemd needs systemd, which does not run in the container",
+            cure="leave it out, or say cgroupfs",
+        )
+
+
 def require_valid(args: Sequence[str], runner: Runner) -> None:
     """Let dockerd itself look at flags and file, which changes nothing. Raises DindError with what it does not like."""
     answer = runner.run("dockerd", *args, "--validate", ok=range(256))

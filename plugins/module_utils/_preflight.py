@@ -122,6 +122,7 @@ def require_engine_settings(
         _daemon_json.require_no_owned(config, path, _daemon_json.OWNED)
         if args or config:
             _daemon_json.require_valid(args, runner)
+            _daemon_json.require_cgroupfs(args, config)
         if _daemon_json.wants_image_store(_daemon_json.arranged(args, config)[1]):
             _daemon_json.require_image_store(runner)
     except DindError as error:

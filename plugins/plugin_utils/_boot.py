@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         return refuse(str(error), USAGE_STATUS)
     except _preflight.CommandNotFoundError as error:
         return refuse(str(error), NOT_FOUND_STATUS)
-    except DindError as error:
+    except (DindError, OSError) as error:
         return refuse(str(error), FAILURE_STATUS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import Agent, Start
@@ -23,6 +24,7 @@ WRONG = [
     ("DOCKER_DAEMON_ARGS", "-Dg/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "--no-such-flag", "unknown flag: --no-such-flag"),
     ("DOCKER_DAEMON_ARGS", "--dns=nowhere", "IP address"),
+    ("DOCKER_DAEMON_ARGS", "--exec-opt native.cgroupdriver=systemd", "cgroupfs"),
     ("LOG", "syslog", "stdio, file"),
     ("MESOS_DIND_STORAGE", "zfs", "auto, overlay, loop, aufs, vfs"),
     ("MESOS_DIND_FILESYSTEM", "btrfs", "ext4, xfs"),
@@ -71,6 +73,7 @@ def assert_untouched(agent: Agent) -> None:
         ('{"features": []}', "", "features is not a JSON object"),
         ('{"bip": "10.0.0.1/8", "data-root": "/elsewhere"}', "", "sets bip, data-root, which the boot sets itself"),
         ('{"no-such-key": 1}', "", "don't match any configuration option: no-such-key"),
+        ('{"exec-opts": ["native.cgroupdriver=systemd"]}', "", "native.cgroupdriver=systemd needs systemd, which does"),
         ('{"labels": ["a=b"]}', "--label=c=d", "labels: (from flag: [c=d], from file: [a=b])"),
     ],
 )
@@ -101,6 +104,23 @@ def test_without_privileges(start: Start) -> None:
     assert agent.wait() == 70
     (line,) = agent.logs().splitlines()
     assert "docker run --privileged" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"read_only": True}, "file system is read-only"),
+        ({"read_only": True, "tmpfs": {"/run": "", "/tmp": ""}}, "file system is read-only"),
+        ({"user": "1000"}, "the user is 1000 and not root"),
+    ],
+    ids=["read-only", "read-only but for some folders", "user"],
+)
+def test_what_docker_run_takes_away_is_said(start: Start, options: dict[str, Any], cause: str) -> None:
+    agent = start("true", **options)
+    assert agent.wait() == 70
+    (line,) = agent.logs().splitlines()
+    assert line.startswith("mesos-dind: preflight: ")
+    assert cause in line
 
 
 def test_in_the_hosts_pid_namespace(start: Start) -> None:
