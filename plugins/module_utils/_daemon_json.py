@@ -137,8 +137,9 @@ def require_image_store(runner: Runner) -> None:
 
 def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raises DindError for the cgroup driver that asks systemd for groups: where none runs, no container starts."""
-    asked = (*args, *config.get("exec-opts", ()))
-    if any(word.endswith("native.cgroupdriver=systemd") for word in asked):
+    options = config.get("exec-opts")
+    asked = [*args, *(options if isinstance(options, list) else ())]  # else dockerd refuses it itself
+    if any(str(word).endswith("native.cgroupdriver=systemd") for word in asked):
         raise DindError(
             "native.cgroupdriver=systemd needs systemd, which does not run in the container",
             cure="leave it out, or say cgroupfs",

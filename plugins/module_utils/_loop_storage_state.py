@@ -184,7 +184,8 @@ def _data_root(path: Path, roots: Roots, *, mounted: bool) -> DataRoot:
     if status is None:
         return DataRoot(None)
     mode = stat.S_IMODE(status.st_mode)
-    drivers = tuple(driver for driver in DRIVER_DATA if _has_data(path, driver))
+    folders = _engine_folders.of(path)
+    drivers = tuple(driver for driver in DRIVER_DATA if any(_has_data(folder, driver) for folder in folders))
     return DataRoot(mode, drivers, "nobody" if mounted else _held_by(path, roots.proc))
 
 
@@ -194,9 +195,9 @@ def _held_by(path: Path, proc: Path) -> str:
     return "another" if _file_lock.is_locked(path) else "nobody"
 
 
-def _has_data(data_root: Path, driver: str) -> bool:
+def _has_data(folder: Path, driver: str) -> bool:
     places = {place.format(store=store) for place in DRIVER_DATA[driver] for store in _STORES}
-    return any(_is_filled(folder / place) for folder in _engine_folders.of(data_root) for place in places)
+    return any(_is_filled(folder / place) for place in places)
 
 
 def _is_filled(path: Path) -> bool:

@@ -54,8 +54,10 @@ def main(argv: Sequence[str]) -> int:
         return refuse(str(error), USAGE_STATUS)
     except _preflight.CommandNotFoundError as error:
         return refuse(str(error), NOT_FOUND_STATUS)
-    except (DindError, OSError) as error:
+    except DindError as error:
         return refuse(str(error), FAILURE_STATUS)
+    except OSError as error:
+        return refuse(f"preflight: {error}; see to it that {RUN} can be written", FAILURE_STATUS)
 
 
 def refuse(line: str, status: int) -> int:

@@ -112,8 +112,9 @@ def test_without_privileges(start: Start) -> None:
         ({"read_only": True}, "file system is read-only"),
         ({"read_only": True, "tmpfs": {"/run": "", "/tmp": ""}}, "file system is read-only"),
         ({"user": "1000"}, "the user is 1000 and not root"),
+        ({"tmpfs": {"/run": "size=8k"}}, "No space left on device; see to it that /run/mesos-dind can be written"),
     ],
-    ids=["read-only", "read-only but for some folders", "user"],
+    ids=["read-only", "read-only but for some folders", "user", "full"],
 )
 def test_what_docker_run_takes_away_is_said(start: Start, options: dict[str, Any], cause: str) -> None:
     agent = start("true", **options)
