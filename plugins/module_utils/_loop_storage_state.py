@@ -151,7 +151,7 @@ def inspect(data_root: Path, image: Path, roots: Roots, runner: Runner) -> State
 
 
 def _leftovers(image: Path, *, image_is_there: bool) -> tuple[str, ...]:
-    useless = [path for path in (making(image), undo(image)) if path.exists() and not _file_lock.is_locked(path)]
+    useless = [path for path in (making(image), undo(image)) if _is_abandoned(path)]
     if not image_is_there and growing(image).exists():
         useless.append(growing(image))
     return tuple(map(str, useless))
@@ -193,6 +193,14 @@ def _held_by(path: Path, proc: Path) -> str:
     if _file_lock.holder(path, proc) is not None:
         return "us"
     return "another" if _file_lock.is_locked(path) else "nobody"
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether there is one that nobody works on. Whoever does may give it its final name at any moment."""
+    try:
+        return not _file_lock.is_locked(path)
+    except FileNotFoundError:
+        return False
 
 
 def _has_data(folder: Path, driver: str) -> bool:

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -87,7 +87,9 @@ def _workshop(root: Path, runner: Runner) -> Iterator[Path]:
     Raises BlockingIOError when another container is at it at the same time.
     """
     at = root / NAME
-    at.mkdir(exist_ok=True)
+    # Not exist_ok, which raises all the same where it is removed before it is looked at.
+    with suppress(FileExistsError):
+        at.mkdir()
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(at, os.O_RDONLY))

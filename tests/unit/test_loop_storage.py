@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _loop_device
+from ansible_collections.mesos.dind.plugins.module_utils import _loop_device, _loop_storage_state, _union_probe
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._filesystem import EXT4, XFS, has_xfs_quota
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import Desired, plan
@@ -32,6 +32,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_state imp
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage_steps import ROOT_MODE
 from ansible_collections.mesos.dind.plugins.module_utils._modules import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 MIB = 1 << 20
 ROOT = Path("/var/lib/docker")
@@ -549,3 +550,21 @@ def test_a_machine_whose_service_manager_runs_one_engine_needs_no_process_that_h
     state = State(DataRoot(0o710, drivers=("overlay2",)))
     assert plan(wanted, state) == []
     assert described(replace(wanted, hold=True), state) == ["HoldDataRoot"]
+
+
+def test_the_trial_of_another_that_ends_at_this_moment_is_no_flaw_of_overlay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exists(*_given: object) -> None:
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr("os.mkdir", exists)
+    with pytest.raises(DindError, match="is being looked at by another container"):
+        _union_probe.overlay(tmp_path, Runner())
+
+
+def test_an_image_that_gets_its_name_at_this_moment_is_no_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _path: True)
+    assert _loop_storage_state._leftovers(tmp_path / "docker.img", image_is_there=True) == ()
