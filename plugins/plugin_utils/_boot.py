@@ -56,8 +56,6 @@ def main(argv: Sequence[str]) -> int:
         return refuse(str(error), NOT_FOUND_STATUS)
     except DindError as error:
         return refuse(str(error), FAILURE_STATUS)
-    except OSError as error:
-        return refuse(f"preflight: {error}; see to it that {RUN} can be written", FAILURE_STATUS)
 
 
 def refuse(line: str, status: int) -> int:
@@ -88,15 +86,23 @@ def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
         # Names only: what MESOS_* say is nobody's business but the agent's.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
-    # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
-    _atomic_file.write(RUN / "drain-signal", "USR1\n" if settings.is_agent else "TERM\n")
-    _atomic_file.write(RUN / "stop-timeout", f"{settings.role_variables['agent_stop_timeout']}\n")
-    _atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
+    write_down(settings, variables)
     take_terminal()
     _head_start.begin(settings.role_variables)
     if settings.role_variables["engine_debug"]:
         become_playbook("boot.yml", "-vvv", log="ansible.builtin.default", report=True)
     become_playbook("boot.yml", log="mesos.dind.boot_log", report=True)
+
+
+def write_down(settings: _settings.Settings, variables: Mapping[str, Any]) -> None:
+    """What was asked for, for the playbook and for the supervisor. Raises DindError."""
+    try:
+        # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
+        _atomic_file.write(RUN / "drain-signal", "USR1\n" if settings.is_agent else "TERM\n")
+        _atomic_file.write(RUN / "stop-timeout", f"{settings.role_variables['agent_stop_timeout']}\n")
+        _atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
+    except OSError as error:
+        raise DindError(str(error), step="preflight", cure=f"see to it that {RUN} can be written") from None
 
 
 def run_again(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
