@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +27,12 @@ YIELDING = {
 }
 
 
-def daemon_config(
-    params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapping[str, str], level: str
-) -> dict[str, Any]:
-    """The generated daemon.json: the roles' results over the user's own file. ``places`` are further keys that are
-    not the user's.
+def log_level(params: Mapping[str, Any]) -> str:
+    return "debug" if params["debug"] else "warn"
+
+
+def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """The file. ``places`` are further keys that are not the user's.
 
     Raises DindError where both set the same key differently.
     """
@@ -52,7 +54,7 @@ def daemon_config(
     config = {key: value for key, value in owned.items() if value not in ("", None)}
     _daemon_json.require_no_owned(user_config, params["user_config"], owned)
     defaults = {
-        "log-level": level,
+        "log-level": log_level(params),
         "debug": params["debug"] or None,
         "default-address-pools": params["address_pools"] or None,
         "mtu": params["mtu"],
@@ -62,7 +64,8 @@ def daemon_config(
         "dns-opts": params["dns_options"] or None,
     }
     wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
-    return {**config, **wanted, **user_config, **({"features": features} if features else {})}
+    merged = {**config, **wanted, **user_config, **({"features": features} if features else {})}
+    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
 
 
 def image_store_features(storage_driver: str, user_features: Mapping[str, bool]) -> dict[str, bool]:

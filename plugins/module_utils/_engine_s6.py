@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -203,13 +202,12 @@ def desired_files(
     ``params`` are the module's and, as "ipv6", what _engine_ipv6.of has made of them.
     Raises DindError where the user's daemon.json contradicts the roles.
     """
-    level = "debug" if params["debug"] else "warn"
     containerd = [
         "--config=/etc/mesos-dind/containerd.toml",
         f"--root={params['data_root']}/containerd/daemon",
         f"--state={layout.exec_root}/containerd/daemon",
         f"--address={layout.exec_root}/containerd/containerd.sock",
-        f"--log-level={level}",
+        f"--log-level={_engine_config.log_level(params)}",
     ]
     # -H here and not in the file: a further -H in DOCKER_DAEMON_ARGS beside "hosts" in the file would be refused.
     # No pid file: s6 knows the pid, and a stale one, whose number is in use again, stops the next start (moby:
@@ -219,14 +217,13 @@ def desired_files(
         "exec-root": str(layout.exec_root),
         "containerd": f"{layout.exec_root}/containerd/containerd.sock",
     }
-    config = _engine_config.daemon_config(params, user_config, places, level)
     return {
         "containerd": {
             str(layout.log_file): params["log"] + "\n",
             str(layout.arguments_file("containerd")): _nul_terminated(containerd),
         },
         "dockerd": {
-            str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
+            str(layout.config_file): _engine_config.text(params, user_config, places),
             str(layout.arguments_file("dockerd")): _nul_terminated(dockerd),
         },
     }

@@ -360,14 +360,12 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     program = find_program()
     if program is None and not check:
         raise DindError("there is no dockerd", cure="have the role engine install a package of it (engine_packages)")
-    level = "debug" if params["debug"] else "warn"
     args, user_config = _daemon_json.arranged(params["args"], _daemon_json.read(Path(params["user_config"])))
     params = {**params, "args": args}
-    config = _engine_config.daemon_config(params, user_config, {}, level)
     note = {str(layout.note): json.dumps(before(state, layout, params["had_bridge"]), sort_keys=True) + "\n"}
     # The drop-in comes last, since it is what names the others.
     started_with = {
-        str(layout.config_file): json.dumps(config, indent=2, sort_keys=True) + "\n",
+        str(layout.config_file): _engine_config.text(params, user_config, {}),
         **({str(layout.await_bridge): _engine_drop_in.AWAIT_BRIDGE} if params["uplink"] else {}),
         str(layout.drop_in): _engine_drop_in.text(
             params, program or "/usr/sbin/dockerd", layout.config_file, layout.await_bridge
