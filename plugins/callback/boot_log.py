@@ -17,8 +17,8 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.mesos.dind.plugins.plugin_utils._results import role, task_and_answer
-from ansible_collections.mesos.dind.plugins.plugin_utils._steps import Clock, Step
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot_steps import Clock, Step
+from ansible_collections.mesos.dind.plugins.plugin_utils._callback_results import role, task_and_answer
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

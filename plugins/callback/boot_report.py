@@ -31,7 +31,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.mesos.dind.plugins.plugin_utils._steps import Clock, Step
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot_steps import Clock, Step
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

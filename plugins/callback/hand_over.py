@@ -36,8 +36,8 @@ from typing import Any, NoReturn
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.mesos.dind.plugins.plugin_utils._callback_results import task_and_answer
 from ansible_collections.mesos.dind.plugins.plugin_utils._recovery import prepare
-from ansible_collections.mesos.dind.plugins.plugin_utils._results import task_and_answer
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

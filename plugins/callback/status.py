@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.mesos.dind.plugins.plugin_utils._results import role, task_and_answer
+from ansible_collections.mesos.dind.plugins.plugin_utils._callback_results import role, task_and_answer
 
 # What an answer has beside what a module found.
 ABOUT_THE_RUN = frozenset({"actions", "changed", "diff", "exception", "failed", "invocation", "msg", "warnings"})

@@ -96,7 +96,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.mesos.dind.plugins.module_utils import _ranges
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import ranges as _ranges
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.plugin_utils._fleet import Fleet, plan
 

@@ -86,5 +86,5 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
 
 def core(module: str) -> Core:
     """The function ``core(params, runner, check)`` of a module, which raises DindError."""
-    loaded: Core = importlib.import_module(f"{__package__}._{module}").core
+    loaded: Core = importlib.import_module(f"{__package__}._{module}.core").core
     return loaded

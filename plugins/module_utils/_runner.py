@@ -10,8 +10,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ansible_collections.mesos.dind.plugins.module_utils import _file_lock
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import file_lock
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Runner:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=(lock,),
-                preexec_fn=lambda: _file_lock.take(lock, patience),  # noqa: PLW1509 - one thread
+                preexec_fn=lambda: file_lock.take(lock, patience),  # noqa: PLW1509 - one thread
             )
         except subprocess.SubprocessError:
             raise BlockingIOError(f"the lock for {argv[0]} is held by another process") from None

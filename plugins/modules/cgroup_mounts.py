@@ -161,13 +161,14 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_mounts, _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import core as cgroup_mounts
 
 
 def main() -> None:
     _module.run(
         AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["cgroup_mounts"], supports_check_mode=True),
-        _cgroup_mounts.core,
+        cgroup_mounts.core,
     )
 
 

@@ -182,11 +182,12 @@ api_version:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _engine, _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils._engine import core as engine
 
 
 def main() -> None:
-    _module.run(AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["engine"], supports_check_mode=True), _engine.core)
+    _module.run(AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["engine"], supports_check_mode=True), engine.core)
 
 
 if __name__ == "__main__":

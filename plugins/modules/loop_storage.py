@@ -196,13 +196,14 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _loop_storage, _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import core as loop_storage
 
 
 def main() -> None:
     _module.run(
         AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["loop_storage"], supports_check_mode=True),
-        _loop_storage.core,
+        loop_storage.core,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ansible_collections.mesos.dind.plugins.module_utils._ranges import (
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import (
     AUTO,
     RangeError,
     carve,

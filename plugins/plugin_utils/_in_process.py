@@ -18,9 +18,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.plugins.action.normal import ActionModule as OrdinaryModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _head_start, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _modules
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start
 
 
 class InProcessModule(OrdinaryModule):  # type: ignore[misc]
@@ -42,7 +43,7 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
 
     def _answer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not self._task.check_mode:
-            found = _head_start.take(self.MODULE, arguments)
+            found = head_start.take(self.MODULE, arguments)
             if found:
                 return {**found.answer, "head_start": {"began": found.began, "ended": found.ended}}
         try:

@@ -14,15 +14,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan, _ifupdown, _links
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_ifupdown import MoveClient, WriteStanzas
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_networkd import Follow, WriteFiles
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import on
-from ansible_collections.mesos.dind.plugins.module_utils._links import Network
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import core as bridged_net
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.ifupdown import MoveClient, WriteStanzas
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd import Follow, WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import on
+from ansible_collections.mesos.dind.plugins.module_utils._host import ifupdown
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import links as _links
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-ROOTS = _bridged_net.Roots()
+ROOTS = bridged_net.Roots()
 ABSENT = {"state": "absent"}
 
 
@@ -55,12 +58,12 @@ class Doubled(Step[Any]):
 
 
 def converge(params: Mapping[str, Any]) -> Outcome:
-    return _bridged_net.core(params, Runner(), False, ROOTS)
+    return bridged_net.core(params, Runner(), False, ROOTS)
 
 
 def steps(params: Mapping[str, Any]) -> list[Step[Any]]:
-    desired = _bridged_net.Desired.of(params)
-    return _bridged_net_plan.plan(desired, _bridged_net.inspect(desired, Runner(), ROOTS), ROOTS)
+    desired = bridged_net.Desired.of(params)
+    return plan.plan(desired, bridged_net.inspect(desired, Runner(), ROOTS), ROOTS)
 
 
 def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
@@ -98,8 +101,8 @@ def arranged() -> Arranged:
     ]
     routes = [route for link in found.links for route in on(found, link.name)]
     network = Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
-    leasing = [link.name for link in network.links if _ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
-    return Arranged(network, _ifupdown.states(ROOTS.ifupdown.states), leasing)
+    leasing = [link.name for link in network.links if ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
+    return Arranged(network, ifupdown.states(ROOTS.ifupdown.states), leasing)
 
 
 def reach(params: Mapping[str, Any], goal: Arranged, name: str) -> None:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import pytest
 from in_child import call_in_child
 
-from ansible_collections.mesos.dind.plugins.module_utils import _mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
 
 T = TypeVar("T")
 ROOT = Path("/sys/fs/cgroup")
@@ -46,7 +46,7 @@ def v1_mounts() -> dict[str, Path]:
     """The host's mounted v1 hierarchies by their names, ``cpu,cpuacct`` or ``name=systemd``; root groups only."""
     known = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines()[1:]}
     found = {}
-    for mount in _mountinfo.parse(Path("/proc/self/mountinfo").read_text()):
+    for mount in mountinfo.parse(Path("/proc/self/mountinfo").read_text()):
         if mount.fstype == "cgroup" and mount.root == "/":
             names = [option for option in mount.super_options if option in known or option.startswith("name=")]
             found[",".join(names)] = Path(mount.mount_point)
@@ -54,7 +54,7 @@ def v1_mounts() -> dict[str, Path]:
 
 
 def v2_mount() -> Path | None:
-    mounts = _mountinfo.parse(Path("/proc/self/mountinfo").read_text())
+    mounts = mountinfo.parse(Path("/proc/self/mountinfo").read_text())
     return next((Path(mount.mount_point) for mount in mounts if mount.fstype == "cgroup2"), None)
 
 

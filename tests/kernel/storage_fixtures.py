@@ -24,8 +24,10 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible_collections.mesos.dind.plugins.module_utils import _loop_storage, _mountinfo, _plan
+from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import core as loop_storage
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
@@ -173,11 +175,11 @@ class Storage:
         }
 
     def converge(self, *, check: bool = False) -> Outcome:
-        return _loop_storage.core(self.full_params, Runner(), check)
+        return loop_storage.core(self.full_params, Runner(), check)
 
     def converge_counting(self) -> tuple[Outcome, list[Command]]:
         runner = Runner()
-        return _loop_storage.core(self.full_params, runner, False), runner.commands
+        return loop_storage.core(self.full_params, runner, False), runner.commands
 
     def converge_dying(self, moment: Moment) -> str:
         """Converge in a child that is to be killed at the moment: whether it ``died``, or was ``done`` or ``refused``
@@ -185,7 +187,7 @@ class Storage:
         child = os.fork()
         if child == 0:
             try:
-                _loop_storage.core(self.full_params, moment.arm(), False)
+                loop_storage.core(self.full_params, moment.arm(), False)
                 os._exit(_DONE)
             except DindError as error:
                 sys.stderr.write(f"{error}\n")
@@ -366,7 +368,7 @@ def attached_to(home: Path) -> list[str]:
 
 def mounts_below(home: Path) -> list[str]:
     """Mount points below ``home`` in the caller's mount namespace."""
-    return [mount.mount_point for mount in _mountinfo.of_this_process() if mount.mount_point.startswith(str(home))]
+    return [mount.mount_point for mount in mountinfo.of_this_process() if mount.mount_point.startswith(str(home))]
 
 
 def check_filesystem(image: Path) -> None:

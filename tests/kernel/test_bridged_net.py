@@ -26,10 +26,11 @@ import netaddr  # noqa: F401 - once here, and not in every child
 import pytest
 from network_fixtures import Namespace, bridge, namespace, veth
 
-from ansible_collections.mesos.dind.plugins.module_utils import _bridged_net, _bridged_net_plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net_steps import Move, Remember, _Reversible
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import core as bridged_net
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import plan as bridged_net_plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import Move, Remember, _Reversible
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._links import Route
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -52,8 +53,8 @@ class Agent:
     runner_commands: int = field(default=0, init=False)
 
     @property
-    def roots(self) -> _bridged_net.Roots:
-        return _bridged_net.Roots(record=self.record, resolv_conf=self.resolv_conf)
+    def roots(self) -> bridged_net.Roots:
+        return bridged_net.Roots(record=self.record, resolv_conf=self.resolv_conf)
 
     @property
     def resolv_conf(self) -> Path:
@@ -64,18 +65,16 @@ class Agent:
 
         def run() -> tuple[Outcome, int]:
             runner = Runner()
-            return _bridged_net.core({"verify_timeout": LONG, **params}, runner, check, self.roots), len(
-                runner.commands
-            )
+            return bridged_net.core({"verify_timeout": LONG, **params}, runner, check, self.roots), len(runner.commands)
 
         outcome, self.runner_commands = self.namespace.call(run)
         return outcome
 
     def steps(self, **params: Any) -> list[Step[Any]]:
         def plan() -> list[Step[Any]]:
-            desired = _bridged_net.Desired.of(params)
-            state = _bridged_net.inspect(desired, Runner(), self.roots)
-            return _bridged_net_plan.plan(desired, state, self.roots)
+            desired = bridged_net.Desired.of(params)
+            state = bridged_net.inspect(desired, Runner(), self.roots)
+            return bridged_net_plan.plan(desired, state, self.roots)
 
         return self.namespace.call(plan)
 
@@ -613,7 +612,7 @@ def _do(steps: Sequence[Step[Any]]) -> None:
 @pytest.fixture(params=["docker0 left over", "no docker0"])
 def rich(bench, monkeypatch, request):
     """An agent that carries all that an uplink may carry."""
-    monkeypatch.setattr(_bridged_net, "SURVEY_SECONDS", 0.0)  # nobody is there to answer
+    monkeypatch.setattr(bridged_net, "SURVEY_SECONDS", 0.0)  # nobody is there to answer
     bench.host.ip("address add fd00:17::1/64 dev outer nodad")
     agent = bench.agent("172.17.0.2/16", "fd00:17::2/64")
     furnish(agent)
@@ -693,7 +692,7 @@ def test_two_namespaces_never_have_the_same_id():
     ids = []
     for _ in range(3):
         with namespace() as inside:
-            ids.append(inside.call(_bridged_net.namespace_id, Path("/proc")))
+            ids.append(inside.call(bridged_net.namespace_id, Path("/proc")))
     cookies = {found.rpartition("/")[2] for found in ids}
     assert len(cookies) == 3
     assert "0" not in cookies
@@ -872,9 +871,9 @@ def test_the_default_mode_after_the_bridged_mode_gives_the_uplink_back(bench):
 def test_the_preflight_carves_without_changing_anything(bench):
     agent = bench.agent("172.17.0.2/16")
     before = agent.snapshot()
-    agent.namespace.call(_bridged_net.require, agent.roots, offset="auto", size=None)
-    with pytest.raises(_bridged_net.RangeError, match="size 16"):
-        agent.namespace.call(_bridged_net.require, agent.roots, offset="auto", size=16)
+    agent.namespace.call(bridged_net.require, agent.roots, offset="auto", size=None)
+    with pytest.raises(bridged_net.RangeError, match="size 16"):
+        agent.namespace.call(bridged_net.require, agent.roots, offset="auto", size=16)
     assert agent.snapshot() == before
 
 
@@ -887,7 +886,7 @@ def test_hangup_and_terminate_wait_until_all_is_done(bench):
     def run() -> tuple[str, list[int]]:
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, lambda number, _: told.append(number))
-        ask = _bridged_net.probes.answering
+        ask = bridged_net.probes.answering
 
         def cut(*args: Any) -> set[Any]:
             os.kill(os.getpid(), signal.SIGHUP)
@@ -895,9 +894,9 @@ def test_hangup_and_terminate_wait_until_all_is_done(bench):
             assert told == []
             return ask(*args)
 
-        _bridged_net.probes.answering = cut
+        bridged_net.probes.answering = cut
         try:
-            _bridged_net.core({"offset": "0.0.1.0", "verify_timeout": 0.3}, Runner(), False, agent.roots)
+            bridged_net.core({"offset": "0.0.1.0", "verify_timeout": 0.3}, Runner(), False, agent.roots)
         except DindError as error:
             return str(error), sorted(told)
         return "", told

@@ -35,11 +35,13 @@ from cgroup_fixtures import (
     v2_mount,
 )
 
-from ansible_collections.mesos.dind.plugins.module_utils import _cgroup_changes, _cgroup_mounts, _mountinfo
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_changes import Journal
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import Desired
-from ansible_collections.mesos.dind.plugins.module_utils._cgroups import MountTree
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import changes
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import core as cgroup_mounts
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.changes import Journal
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.core import Desired
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import MountTree
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
@@ -118,13 +120,13 @@ def options(names: str) -> str:
 
 def converge(file: Path, *, check: bool = False, runner: Runner | None = None, **wishes: Any) -> Outcome:
     wishes = {"propagation": False, **wishes}
-    desired = Desired(Journal(file, _cgroup_mounts.mount_namespace()), **wishes)
-    return _cgroup_mounts.converge(desired, str(ROOT), runner or Runner(), check=check)
+    desired = Desired(Journal(file, cgroup_mounts.mount_namespace()), **wishes)
+    return cgroup_mounts.converge(desired, str(ROOT), runner or Runner(), check=check)
 
 
 def mounts(under: str = "/sys") -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
     """What makes a mount what it is, but for its numbers."""
-    found = _mountinfo.parse(Path("/proc/self/mountinfo").read_text())
+    found = mountinfo.parse(Path("/proc/self/mountinfo").read_text())
     return [
         (mount.mount_point, mount.root, mount.fstype, mount.options, mount.super_options)
         for mount in found
@@ -402,7 +404,7 @@ def drop_capabilities() -> None:
 
 def test_root_becomes_shared_and_every_mount_gets_its_propagation_back(box: Container, tmp_path: Path) -> None:
     def propagation() -> list[tuple[str, bool]]:
-        found = _mountinfo.parse(Path("/proc/self/mountinfo").read_text())
+        found = mountinfo.parse(Path("/proc/self/mountinfo").read_text())
         tree = MountTree(found)
         # An engine's own mounts, in the copy of the host's table, come and go.
         points = [mount.mount_point for mount in found if mount.mount_point.startswith(("/sys", "/proc", "/dev"))]
@@ -421,7 +423,7 @@ def test_root_becomes_shared_and_every_mount_gets_its_propagation_back(box: Cont
 
 def test_a_stale_journal_of_a_container_before_its_restart_is_ignored(box: Container, tmp_path: Path) -> None:
     stale = Journal(tmp_path / "journal", "another boot")
-    stale.append(_cgroup_changes.MountDirectory(str(ROOT)))
+    stale.append(changes.MountDirectory(str(ROOT)))
     assert box.call(converge, tmp_path / "journal", present=False).actions == []
     box.call(converge, tmp_path / "journal")
     box.call(converge, tmp_path / "journal", present=False)
@@ -432,9 +434,9 @@ def test_a_mount_of_somebody_else_is_not_taken_down(box: Container, tmp_path: Pa
     """Killed after the journal was written and before the mount was made, which somebody else then made."""
 
     def journal_only() -> None:
-        journal = Journal(tmp_path / "journal", _cgroup_mounts.mount_namespace())
-        journal.append(_cgroup_changes.MountHierarchy(str(ROOT), "memory", ("memory",), "/", is_new_directory=False))
-        journal.append(_cgroup_changes.MountDirectory(str(ROOT)))
+        journal = Journal(tmp_path / "journal", cgroup_mounts.mount_namespace())
+        journal.append(changes.MountHierarchy(str(ROOT), "memory", ("memory",), "/", is_new_directory=False))
+        journal.append(changes.MountDirectory(str(ROOT)))
 
     box.call(journal_only)
     before = box.call(mounts)
@@ -643,7 +645,7 @@ def test_v2_a_process_that_cannot_be_moved_is_an_error_in_bounded_time_and_undon
     (private.groups[0] / "cgroup.procs").write_text(str(outsider.pid))
 
     def bounded() -> str:
-        _cgroup_changes.DELEGATION_TIMEOUT = 0.1
+        changes.DELEGATION_TIMEOUT = 0.1
         try:
             converge(tmp_path / "journal")
         except DindError as error:

@@ -37,8 +37,8 @@ from storage_fixtures import (
     start_writing,
 )
 
-from ansible_collections.mesos.dind.plugins.module_utils import _file_lock, _loop_device, _union_probe
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import file_lock, loop_device, overlay_probe
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 
 FSTYPES = pytest.mark.parametrize("fstype", ["ext4", "xfs"])
@@ -550,12 +550,12 @@ def test_a_data_root_in_use_is_refused_and_taken_over_after_a_death(storage: Sto
         assert second.call(storage.converge).actions == [f"hold the lock on {storage.data_root}"]
         assert second.call(storage.but(state="absent").converge).actions == [f"release the lock on {storage.data_root}"]
         assert second.call(storage.but(state="absent").converge).actions == []
-        assert second.call(_file_lock.holder, storage.data_root) is None
-        assert not _file_lock.is_locked(storage.data_root)
+        assert second.call(file_lock.holder, storage.data_root) is None
+        assert not file_lock.is_locked(storage.data_root)
 
 
 def holder(data_root: Path) -> dict[str, object]:
-    pid = _file_lock.holder(data_root)
+    pid = file_lock.holder(data_root)
     assert pid is not None
     process = Path("/proc", str(pid))
     return {
@@ -619,13 +619,13 @@ def test_twenty_started_at_once_get_twenty_devices(storage: Storage) -> None:
 
 def converge_losing_races(storage: Storage, taken: int) -> Outcome:
     """The first free device that the kernel tells of has always been taken by somebody else meanwhile."""
-    really_free = _loop_device._free_number
+    really_free = loop_device._free_number
     answers = iter([taken] * 5)
-    _loop_device._free_number = lambda dev: next(answers, None) if answers.__length_hint__() else really_free(dev)
+    loop_device._free_number = lambda dev: next(answers, None) if answers.__length_hint__() else really_free(dev)
     try:
         return storage.converge()
     finally:
-        _loop_device._free_number = really_free
+        loop_device._free_number = really_free
 
 
 def test_the_loser_of_a_race_takes_the_next_device(storage: Storage, container: Container) -> None:
@@ -802,7 +802,7 @@ def test_aufs_says_what_is_missing(storage: Storage, container: Container) -> No
 
 def leave_a_probe(data_root: Path) -> None:
     """As a run leaves it that is killed while it tries."""
-    at = data_root / _union_probe.NAME
+    at = data_root / overlay_probe.NAME
     for name in ("lower1", "lower2", "upper", "work", "merged"):
         (at / name).mkdir(parents=True)
     options = f"lowerdir={at}/lower1:{at}/lower2,upperdir={at}/upper,workdir={at}/work"
@@ -875,6 +875,6 @@ def over(source: Path, target: Path) -> None:
 def test_backing_files_are_told(storage: Storage, container: Container) -> None:
     outcome = container.call(storage.converge)
     number = int(outcome.facts["device"].removeprefix("/dev/loop"))
-    assert _loop_device.backing_file(number) == _loop_device.FileId.of(storage.image.stat())
+    assert loop_device.backing_file(number) == loop_device.FileId.of(storage.image.stat())
     container.kill()
     assert is_detached(storage.home)

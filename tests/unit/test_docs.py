@@ -13,14 +13,11 @@ import pytest
 import yaml
 from benchmark import inside, measure
 
-from ansible_collections.mesos.dind.plugins.module_utils import (
-    _cgroup_changes,
-    _daemon_json,
-    _engine_drop_in,
-    _filesystem,
-    _modules,
-    _settings,
-)
+from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import changes
+from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in, user_settings
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import filesystem
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot import settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -84,7 +81,7 @@ def test_make_help_has_every_target() -> None:
 
 
 def test_the_defaults_of_variables() -> None:
-    parsers = {variable.name: variable for variable in _settings.VARIABLES}
+    parsers = {variable.name: variable for variable in settings.VARIABLES}
     told = {}
     for name, _meaning, default in table(README, "variable", "meaning", "default"):
         value = re.match(r"`([^`]+)`", default)
@@ -94,7 +91,7 @@ def test_the_defaults_of_variables() -> None:
     # A size of its own has the range only where it is not derived (test_size_is_24_unless_given).
     assert told.pop("DOCKER_NETWORK_SIZE") == 24
     assert told == {name: parsers[name].default for name in told}
-    without = {variable.name for variable in _settings.VARIABLES if variable.default in ("", None, [])}
+    without = {variable.name for variable in settings.VARIABLES if variable.default in ("", None, [])}
     assert set(parsers) - set(told) == without
 
 
@@ -102,8 +99,8 @@ def test_the_defaults_of_variables() -> None:
     "name", ["LOG", "MESOS_DIND_STORAGE", "MESOS_DIND_FILESYSTEM", "MESOS_DIND_GATEWAY", "MESOS_DIND_NETWORK_MODE"]
 )
 def test_all_that_a_variable_may_say_is_named(name: str) -> None:
-    with pytest.raises(_settings.SettingError) as refused:
-        _settings.read({name: "nonsense"}, ["true"])
+    with pytest.raises(settings.SettingError) as refused:
+        settings.read({name: "nonsense"}, ["true"])
     allowed = str(refused.value).partition("allowed is one of ")[2].split(", ")
     (row,) = (row for row in table(README, "variable", "meaning", "default") if row[0] == f"`{name}`")
     assert len(allowed) > 1
@@ -133,14 +130,14 @@ def test_what_the_boot_sets_itself() -> None:
     text = " ".join((ROOT / "docs/boot.md").read_text().split())
     keys = re.search(r"what the boot sets itself: (.*?);", text)
     assert keys
-    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(_daemon_json.OWNED)
+    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(user_settings.OWNED)
     flags = re.search(r"as flags also (.*?);", text)
     assert flags
-    owned = {flag.removeprefix("--") for flag in _settings.OWNED_FLAGS if flag.startswith("--")}
-    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(_daemon_json.OWNED)
+    owned = {flag.removeprefix("--") for flag in settings.OWNED_FLAGS if flag.startswith("--")}
+    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(user_settings.OWNED)
     beside = re.search(r"beside `MESOS_DIND_IPV6_RANGE` (.*?),? as flags", text)
     assert beside
-    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == set(_settings.IPV6_FLAGS)
+    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == set(settings.IPV6_FLAGS)
 
 
 def test_each_command_is_named() -> None:
@@ -182,15 +179,15 @@ COUNT = {5: "five", 16: "sixteen"}
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("docs/boot.md", f"needs Docker {_daemon_json.IMAGE_STORE_SINCE} or later"),
-        ("docs/cgroups.md", f"for {COUNT[int(_cgroup_changes.DELEGATION_TIMEOUT)]} seconds something entered"),
-        ("docs/machines.md", f"After {_engine_drop_in.AWAIT_SECONDS} s it gives up"),
+        ("docs/boot.md", f"needs Docker {user_settings.IMAGE_STORE_SINCE} or later"),
+        ("docs/cgroups.md", f"for {COUNT[int(changes.DELEGATION_TIMEOUT)]} seconds something entered"),
+        ("docs/machines.md", f"After {drop_in.AWAIT_SECONDS} s it gives up"),
         ("docs/performance.md", f"median of {inside.PASSES}, and how many processes"),
         ("docs/performance.md", f"a file of {measure.DOWNLOAD >> 20} MiB in memory"),
         ("docs/performance.md", f"{COUNT[measure.DOWNLOADS]} times a run"),
         ("docs/performance.md", f"aimed at are {measure.AWAY_LIMIT:g} s"),
         ("docs/performance.md", f"29 ms | | | {measure.TASK_LIMIT:g} ms |"),
-        ("docs/storage.md", f"at least {_filesystem.Ext4.minimum >> 20}M and {_filesystem.Xfs.minimum >> 20}M"),
+        ("docs/storage.md", f"at least {filesystem.Ext4.minimum >> 20}M and {filesystem.Xfs.minimum >> 20}M"),
     ],
 )
 def test_numbers(page: str, words: str) -> None:

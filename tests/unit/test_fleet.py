@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from netaddr import IPAddress, IPNetwork, IPRange, IPSet
 
 from ansible_collections.mesos.dind.plugins.filter.fleet_ranges import DOCUMENTATION, FilterModule
-from ansible_collections.mesos.dind.plugins.module_utils._ranges import carve
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import carve
 
 ROOT = Path(__file__).parents[2]
 fleet_ranges = FilterModule().filters()["fleet_ranges"]

@@ -30,8 +30,8 @@ CONTAINERD_SOCKET = Path("/run/docker/containerd/containerd.sock")
 COLLECTION = "ansible_collections.mesos.dind.plugins"
 # What `mesos-dind converge` is, with a report.
 CONVERGE = f"""
-from {COLLECTION}.plugin_utils import _boot
-_boot.run_again("boot.yml", "--skip-tags", "hand_over", log="mesos.dind.boot_log", report=True)
+from {COLLECTION}.plugin_utils._boot import __main__ as boot
+boot.run_again("boot.yml", "--skip-tags", "hand_over", log="mesos.dind.boot_log", report=True)
 """
 PASSES = 50
 PATIENCE = 60  # seconds
@@ -123,7 +123,7 @@ def plain(value: Any) -> Any:
 
 
 def unchanged(module: str, given: dict[str, Any]) -> Callable[[Any], None]:
-    core = core_part(f"_{module}").core
+    core = core_part(f"_{module}.core").core
 
     def once(runner: Any) -> None:
         actions = core(given, runner, False).actions
@@ -134,13 +134,13 @@ def unchanged(module: str, given: dict[str, Any]) -> Callable[[Any], None]:
 
 
 def overlay_probe(folder: Path) -> Callable[[Any], None]:
-    probe = core_part("_union_probe").overlay
+    probe = core_part("_kernel.overlay_probe").overlay
     return lambda runner: probe(folder, runner)
 
 
 def storage_decision(folder: Path) -> Callable[[Any], None]:
     """As in a container's first boot: neither a data root nor an image is there."""
-    state, choice = core_part("_loop_storage_state"), core_part("_loop_storage_choice")
+    state, choice = core_part("_loop_storage.state"), core_part("_loop_storage.choice")
     data_root, image = folder / "docker", folder / "docker.img"
 
     def once(runner: Any) -> None:
