@@ -56,9 +56,7 @@ class WriteFiles(Step[State]):
         return networkd_files.difference(self.before, self.after)
 
     def effect(self, state: State) -> State:
-        return replace(
-            state, persistence=replace(state.persistence, files=dict(self.after), is_followed=False)
-        )
+        return replace(state, persistence=replace(state.persistence, files=dict(self.after), is_followed=False))
 
     def do(self, runner: Runner) -> None:
         self._change(self.before, self.after)
