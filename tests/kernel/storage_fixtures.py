@@ -368,7 +368,9 @@ def attached_to(home: Path) -> list[str]:
 
 def mounts_below(home: Path) -> list[str]:
     """Mount points below ``home`` in the caller's mount namespace."""
-    return [mount.mount_point for mount in mountinfo.of_this_process() if mount.mount_point.startswith(str(home))]
+    return [
+        mount.mount_point for mount in mountinfo.of_this_process().mounts if mount.mount_point.startswith(str(home))
+    ]
 
 
 def check_filesystem(image: Path) -> None:

@@ -233,6 +233,12 @@ EXT4, XFS = Ext4(), Xfs()
 KINDS: dict[str, FileSystem] = {kind.name: kind for kind in (EXT4, XFS)}
 
 
+def is_known(fstype: str, proc: Path) -> bool:
+    """Whether the kernel has this file system, built in or loaded."""
+    known = proc / "filesystems"
+    return known.exists() and fstype in known.read_text().split()
+
+
 def has_xfs_quota(proc: Path) -> bool:
     """Whether the kernel's XFS has quotas; taken for granted while it is not loaded."""
     return not (proc / "fs/xfs").exists() or (proc / "fs/xfs/xqmstat").exists()

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ def _facts(desired: Desired, choice: Choice, state: State, roots: Roots) -> tupl
     image = state.image if desired.strategy == "loop" else None
     kept = desired.image if image else desired.data_root
     persistent = _is_persistent(mounts, kept)
-    under = mountinfo.containing(mounts, str(desired.data_root))
+    under = mounts.containing(str(desired.data_root))
     facts = {
         "storage_driver": driver(choice.strategy, state.data_root),
         "strategy": choice.strategy,
@@ -275,8 +275,8 @@ def _facts(desired: Desired, choice: Choice, state: State, roots: Roots) -> tupl
     ]
 
 
-def _is_persistent(mounts: Sequence[mountinfo.MountPoint], path: Path) -> bool:
-    mount = mountinfo.containing(tuple(mounts), str(path))
+def _is_persistent(mounts: mountinfo.MountTree, path: Path) -> bool:
+    mount = mounts.containing(str(path))
     return mount is None or mount.fstype not in ("overlay", "aufs", "tmpfs", "ramfs")
 
 

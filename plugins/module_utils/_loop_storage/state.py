@@ -165,7 +165,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _mount(data_root: Path, image: os.stat_result | None, roots: Roots) -> Mount | None:
-    mount = mountinfo.mounted_at(mountinfo.of_this_process(roots.proc), str(data_root))
+    mount = mountinfo.of_this_process(roots.proc).at(str(data_root))
     if image is None or mount is None or mount.device[0] != loop_device.MAJOR:
         return None
     number = mount.device[1]

@@ -47,7 +47,7 @@ def _present(thing: T | None) -> T:
 
 
 def _mount_on(data_root: Path) -> mountinfo.MountPoint:
-    return _present(mountinfo.mounted_at(mountinfo.of_this_process(), str(data_root)))
+    return _present(mountinfo.of_this_process().at(str(data_root)))
 
 
 @contextmanager
