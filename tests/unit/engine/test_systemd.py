@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._engine import core as engine
 from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in as engine_drop_in
 from ansible_collections.mesos.dind.plugins.module_utils._engine import systemd
@@ -30,9 +30,10 @@ UNTOUCHED = State({}, up=True, enabled=True)
 
 
 def params(**given: Any) -> dict[str, Any]:
-    defaults = {name: about.get("default") for name, about in _modules.ARGUMENT_SPECS["engine"].items()}
+    defaults = {name: about.get("default") for name, about in _argument_specs.ARGUMENT_SPECS["engine"].items()}
     # Where nobody has one: the machine of the tests may have a configuration of its own.
-    return {**defaults, "supervisor": "systemd", "user_config": "/nonexistent/daemon.json", "ipv6": {}, **given}
+    places = {"supervisor": "systemd", "user_config": "/nonexistent/daemon.json"}
+    return {**defaults, **places, **engine.of_network({}), "ipv6": {}, **given}
 
 
 def files(state: State = UNTOUCHED, **given: Any) -> dict[str, str]:
