@@ -73,7 +73,7 @@ class Session(AbstractContextManager["Session"]):
     """Everything that one run of the benchmark makes in the engine. The end of the session removes it."""
 
     def __init__(self) -> None:
-        self._label = f"mesos.dind.bench={uuid.uuid4().hex[:12]}"
+        self.label = f"mesos.dind.bench={uuid.uuid4().hex[:12]}"
         self._attached: list[Attached] = []
 
     def __exit__(self, *_error: object) -> None:
@@ -88,7 +88,7 @@ class Session(AbstractContextManager["Session"]):
         while left or not ended:
             # A `docker run` that has just begun ends only after the engine made its container and this loop removed it.
             ended = all(attached.ends_within(0.2) for attached in self._attached)
-            left = docker("ps", "--all", "--quiet", "--filter", f"label={self._label}").split()
+            left = docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split()
             try:
                 if left:
                     docker("rm", "--force", "--volumes", *left)
@@ -107,7 +107,7 @@ class Session(AbstractContextManager["Session"]):
     def run(self, image: str, *command: str, options: Sequence[str] = (), engine: Sequence[str] = ()) -> Attached:
         """`docker run`, attached; the container stays until it is removed. ``engine`` leads to an inner engine."""
         name = f"mesos-dind-bench-{uuid.uuid4().hex[:12]}"
-        made = ("run", "--pull", "never", "--name", name, "--label", self._label)
+        made = ("run", "--pull", "never", "--name", name, "--label", self.label)
         return self.attach(name, *engine, *made, *options, image, *command)
 
     def remove(self, *gone: Attached) -> None:

@@ -69,9 +69,9 @@ class Bench:
         return [replace(row, ours=ours, other=other) for row, (ours, other) in zip(rows, halves, strict=True)]
 
     @contextmanager
-    def booted(self, image: str, *options: str) -> Iterator[tuple[Attached, float]]:
+    def booted(self, image: str) -> Iterator[tuple[Attached, float]]:
         """An agent that is up, and the seconds until it was."""
-        agent = self.session.run(image, *COMMAND, options=(*agent_options(), *options))
+        agent = self.session.run(image, *COMMAND, options=agent_options())
         yield agent, agent.await_line()
         self.session.remove(agent)
 
@@ -88,7 +88,8 @@ def fresh_boot(bench: Bench) -> list[Series]:
 
 def volume_boot(bench: Bench) -> list[Series]:
     rows = net_and_gross("volume", "fresh boot on a volume (overlay)")
-    return bench.alternate("boot on a volume", lambda image: boot(bench, image, "--volume", "/var/lib/docker"), *rows)
+    volume = f"type=volume,destination=/var/lib/docker,volume-label={bench.session.label}"
+    return bench.alternate("boot on a volume", lambda image: boot(bench, image, "--mount", volume), *rows)
 
 
 def net_and_gross(key: str, title: str, goal: float | None = None) -> list[Series]:

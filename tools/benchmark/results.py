@@ -94,27 +94,38 @@ def can_tell(old: int, new: int) -> bool:
     return equal_by_chance(range(old), range(old, old + new)) < SIGNIFICANCE
 
 
+def halves(old: Series, new: Series) -> Iterator[tuple[str, Sequence[float], Sequence[float]]]:
+    """The title, the old and the new values of a row, then of the peer's half of the row."""
+    yield new.title, old.ours, new.ours
+    if old.other and new.other:
+        yield f"{new.title}, what it is compared with", old.other, new.other
+
+
 def comparison(old: Results, new: Results) -> Iterator[str]:
     """The rows that moved, and the ratios, which the load of the machine changes less."""
     before = {row.key: row for row in old.series}
     both = [(before[row.key], row) for row in new.series if row.key in before]
-    halves = [(row.title, row.unit, was.ours, row.ours) for was, row in both]
-    halves += [
-        (f"{row.title}, what it is compared with", row.unit, was.other, row.other)
-        for was, row in both
-        if was.other and row.other
-    ]
-    telling = [half for half in halves if can_tell(len(half[2]), len(half[3]))]
-    moved = [half for half in telling if equal_by_chance(half[2], half[3]) < SIGNIFICANCE]
     yield f"against a run of {old.image} at load {old.load[0]:.1f} (now {new.load[0]:.1f}), median [least, most]:"
-    for title, unit, was, now in moved:
-        by = f"{median(now) / median(was) - 1:+.0%}" if median(was) else f"{median(now) - median(was):+.3g}"
-        yield f"  moved: {title}: {spread(was)} -> {spread(now)} {unit}, {by}"
-    yield f"  {len(telling) - len(moved)} of {len(halves)} rows stayed within the noise"
-    if len(halves) > len(telling):
-        yield f"  {len(halves) - len(telling)} have too few runs to tell (five against five can)"
-    ratios = [(row.title, old_row.ratio, row.ratio) for old_row, row in both]
-    yield from (f"  ratio: {title}: {was:.2f} -> {now:.2f}" for title, was, now in ratios if was and now)
+    yield from moves(both)
+    for was, row in both:
+        if was.ratio and row.ratio:
+            yield f"  ratio: {row.title}: {was.ratio:.2f} -> {row.ratio:.2f}"
+
+
+def moves(both: Sequence[tuple[Series, Series]]) -> Iterator[str]:
+    found = [(row.unit, *half) for was, row in both for half in halves(was, row)]
+    telling = [half for half in found if can_tell(len(half[2]), len(half[3]))]
+    moved = [half for half in telling if equal_by_chance(half[2], half[3]) < SIGNIFICANCE]
+    for unit, title, old, new in moved:
+        yield f"  moved: {title}: {spread(old)} -> {spread(new)} {unit}, {change(old, new)}"
+    yield f"  {len(telling) - len(moved)} of {len(found)} rows stayed within the noise"
+    if len(found) > len(telling):
+        yield f"  {len(found) - len(telling)} have too few runs to tell (five against five can)"
+
+
+def change(old: Sequence[float], new: Sequence[float]) -> str:
+    before, after = median(old), median(new)
+    return f"{after / before - 1:+.0%}" if before else f"{after - before:+.3g}"
 
 
 def growth(series: Mapping[int, Sequence[float]]) -> str:
