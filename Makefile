@@ -97,9 +97,9 @@ bench: ## Time the boot, into .cache/bench.json and .svg (PEER= an image to comp
 	@$(WITH_ENGINE) $(MAKE) --no-print-directory _bench
 
 .PHONY: _bench
-_bench:
+_bench: $(READY)
 	@$(BUILD)
-	@$(PYTHON) tools/bench.py --image $(TAG) --runs $(RUNS) --json .cache/bench.json --picture .cache/bench.svg \
+	@$(BIN)/python tools/bench.py --image $(TAG) --runs $(RUNS) --json .cache/bench.json --picture .cache/bench.svg \
 		$(if $(PEER),--peer $(PEER)) $(if $(COMPARE),--compare $(COMPARE))
 
 .PHONY: molecule

@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Two agents in bridged mode, a container in each, and the pings that show it (inside ``tools/engine.py run``).
+"""Boot two agents in bridged mode, run a container in each, and ping them (inside ``tools/engine.py run``).
 
-A real Mesos agent runs where the image has one; the stand-in of the tests does otherwise, and the demo says so.
-What the demo starts is gone when it ends, however it ends.
+The image's Mesos agent runs if the image has one; otherwise the tests' stand-in runs. The demo says which.
+The demo removes both agents at its end, also after a failure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BOOT_LIMIT = 120  # seconds
 
 
 class DemoError(Exception):
-    """The demo can't go on; its text says why."""
+    """The reason why the demo can't go on."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def docker(*argv: str, stdin: bytes | None = None) -> str:
-    """The output of a docker command. Raises DemoError with what it said when it fails."""
+    """The stdout of a docker command as stripped text. Raises DemoError with the command's stderr if it fails."""
     done = subprocess.run(["docker", *argv], input=stdin, capture_output=True, check=False)
     if done.returncode:
         raise DemoError(f"docker {' '.join(argv[:3])} …: {done.stderr.decode(errors='replace').strip()}")
@@ -69,7 +69,7 @@ def has_mesos(image: str) -> bool:
 
 @contextlib.contextmanager
 def agents(image: str, standin: bool) -> Iterator[list[Agent]]:
-    """Two agents, and the end of both."""
+    """Two started agents; removed when the block ends."""
     mine = os.getpid()
     made = [Agent(f"mesos-dind-demo-{mine}-{letter}", f"0.0.{number}.0") for number, letter in ((1, "a"), (2, "b"))]
     mount = ["--volume", f"{STANDIN}:/usr/sbin/mesos-agent:ro"] if standin else []
@@ -86,7 +86,7 @@ def agents(image: str, standin: bool) -> Iterator[list[Agent]]:
 
 
 def await_boot(agent: Agent) -> None:
-    """Show the agent's log until it hands over."""
+    """Show the agent's log until the boot hands over. Raises DemoError if the container ends before."""
     with subprocess.Popen(
         ["docker", "logs", "--follow", agent.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as log:
@@ -102,7 +102,7 @@ def await_boot(agent: Agent) -> None:
 
 
 def run_task(agent: Agent, archive: bytes) -> ipaddress.IPv4Address:
-    """A container inside the agent; its address on the outer network."""
+    """Start a container inside the agent; returns the container's address on the outer network."""
     docker("exec", "--interactive", agent.name, "docker", "load", "--quiet", stdin=archive)
     agent.exec("docker", "run", "--detach", "--name", "task", TASK_IMAGE, "sleep", "3600")
     network = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
@@ -110,7 +110,7 @@ def run_task(agent: Agent, archive: bytes) -> ipaddress.IPv4Address:
 
 
 def ping(title: str, where: Sequence[str], to: ipaddress.IPv4Address) -> str:
-    """The row of a real ping. Raises DemoError when there is no answer."""
+    """A line with the time of one ping. Raises DemoError without an answer."""
     argv = [*where, "ping", "-c1", "-W5", str(to)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     found = re.search(r"time=([0-9.]+ ms)", done.stdout)
@@ -142,21 +142,21 @@ def demonstrate(image: str) -> None:
     with agents(image, standin) as made:
         for agent in made:
             await_boot(agent)
-        say("running a container in each")
+        say("running a container in each agent")
         first, second = tasks = [run_task(agent, archive) for agent in made]
-        # In the host's own network namespace, which need not have a ping to be shown one.
+        # The host may have no ping: the task image's ping runs in the host's network namespace.
         host = ["docker", "run", "--rm", "--network", "host", TASK_IMAGE]
         inside = ["docker", "exec", made[0].name, "docker", "exec", "task"]
-        say("real pings, without NAT")
+        say("pinging without NAT")
         print(ping(f"host -> {first} (in agent a)", host, first))
         print(ping(f"host -> {second} (in agent b)", host, second))
         print(ping(f"{first} (in a) -> {second} (in b)", inside, second))
-        say("what came up, and how long each step of the boot took")
+        say("the boot's steps and their lengths, and the agents")
         print("\n".join(table(made, tasks)))
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Two agents, and what they can do.")
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", default="mesos-dind:latest")
     wanted = parser.parse_args(argv)
     try:

@@ -1,19 +1,21 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Run ``ansible-test sanity`` over what the collection ships.
+"""Run ``ansible-test sanity`` over the files that the collection ships.
 
-    .venv/bin/python tools/sanity.py [OPTION...]     further options go to ansible-test, such as --test pylint
+    .venv/bin/python tools/sanity.py [OPTION...]     ansible-test gets the options, such as --test pylint
 
-ansible-test comes with three conditions that a checkout does not meet, and each is met here without touching the
-checkout or the user's home:
+A checkout does not meet three conditions of ansible-test. This tool meets them, and leaves the checkout and the user's
+home alone:
 
-- It wants a real path ``ansible_collections/mesos/dind`` with no other repository's ``.git`` above it: a copy in a
-  temporary folder, made of the files that git tracks or would track.
-- It bootstraps pip by a script that it downloads from a host of its own, unless it finds the script in its cache: one
-  that calls ensurepip is put there.
-- It clears the environment, and pip's settings with it: they are written to a file in the home that it is given.
+- ansible-test needs a real path ``ansible_collections/mesos/dind`` with no other repository's ``.git`` above. The tool
+  copies the files that git tracks, or would track, to a temporary folder.
+- ansible-test downloads a script that bootstraps pip, unless its cache has the script. The tool puts a script there
+  that calls ensurepip.
+- ansible-test clears the environment, and pip's settings with it. The tool writes the settings to a file in
+  ansible-test's home.
 
-That home, with the virtual environments of the single tests, is kept under ``.cache``: a second run installs nothing.
+The tool keeps that home, with the virtual environments of the single tests, under ``.cache``: a second run installs
+nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".cache/sanity"
 
-# Tests and tools are not shipped; ruff and mypy see to them.
+# The collection does not ship tests and tools; ruff and mypy check them.
 SHIPPED = (
     "galaxy.yml",
     "README.md",
@@ -73,7 +75,7 @@ def main(options: list[str]) -> int:
 
 
 def copy_collection(collection: Path) -> None:
-    """Copy what git tracks, or would track, as it is in the working tree. Raises SystemExit where no plugin is."""
+    """Copy the files that git tracks, or would track, from the working tree. Raises SystemExit without a plugin."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SHIPPED, *ABOUT_SANITY],
         cwd=ROOT,
@@ -81,38 +83,38 @@ def copy_collection(collection: Path) -> None:
         text=True,
         check=True,
     )
-    # A file may be tracked and deleted.
+    # Git also lists tracked files that the working tree no longer has.
     names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
     if not any(name.startswith("plugins/") for name in names):
-        # ansible-test would skip all its targets, and call that a success.
-        raise SystemExit(f"git lists no plugins in {ROOT}: there would be nothing to test")
+        # Without targets, ansible-test skips everything and succeeds.
+        raise SystemExit(f"git lists no plugins in {ROOT}, so there is nothing to test: run this in a full checkout")
     for name in names:
         (collection / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, collection / name)
 
 
 def provide_pip_bootstrap() -> None:
-    """Put the bootstrap script where ansible-test looks for the one that it has downloaded before."""
+    """Put the bootstrap script into ansible-test's cache of downloads. Raises SystemExit without ansible-test."""
     spec = importlib.util.find_spec("ansible_test")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(f"{sys.executable} has no ansible-test; run this by the Python of the environment that has it")
+        raise SystemExit(f"{sys.executable} has no ansible-test: run this by .venv/bin/python")
     source = Path(spec.submodule_search_locations[0]) / "_internal/python_requirements.py"
     wanted = re.search(r"pip='([0-9.]+)'", source.read_text())
     if wanted is None:
-        raise SystemExit(f"{source} no longer says which pip it wants")
+        raise SystemExit(f"{source} has no pip='VERSION': adapt the search to this ansible-core")
     script = HOME / f".ansible/test/cache/get_pip_{wanted[1].replace('.', '_')}.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(BOOTSTRAP)
 
 
 def provide_pip_settings() -> None:
-    """Write pip's settings, from files and from the environment, to a file of the home that ansible-test is given."""
+    """Write pip's settings, from files and from the environment, to pip's file in ansible-test's home."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True, check=True
     )
     settings = configparser.RawConfigParser()
     settings.add_section("global")
-    # One a line, as in global.timeout='60'; what comes from the environment, as :env:.timeout='60', has precedence.
+    # A line is global.timeout='60', or :env:.timeout='60' from the environment, which comes last and wins.
     for line in sorted(listed.stdout.splitlines(), key=lambda line: line.startswith(":env:")):
         name, _, value = line.partition("=")
         section, _, key = name.replace(":env:", "global").partition(".")

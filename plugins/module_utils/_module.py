@@ -1,18 +1,22 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The shell between the core and an ordinary Ansible module: the one place that catches the core's errors."""
+"""The shell between a core and an ordinary Ansible module: the one place that catches the core's errors."""
 
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.mesos.dind.plugins.module_utils._argument_specs import ARGUMENT_SPECS, Core
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._modules import Core
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 
-def run(module: AnsibleModule, core: Core) -> None:
-    """Run ``core(params, runner, check)`` and answer as a module does."""
+def run(name: str, core: Core) -> None:
+    """Be the module ``name``: run ``core(params, runner, check)`` and answer as a module does.
+
+    The core is given and not looked up by its name: Ansible packs what a module imports.
+    """
+    module = AnsibleModule(argument_spec=ARGUMENT_SPECS[name], supports_check_mode=True)
     try:
         outcome = core(module.params, Runner(), module.check_mode)
     except DindError as error:

@@ -269,16 +269,12 @@ masquerade:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import core as bridged_net
 
 
 def main() -> None:
-    _module.run(
-        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["bridged_net"], supports_check_mode=True), bridged_net.core
-    )
+    _module.run("bridged_net", bridged_net.core)
 
 
 if __name__ == "__main__":

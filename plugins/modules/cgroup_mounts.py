@@ -159,17 +159,12 @@ actions:
   sample: [mount memory on /sys/fs/cgroup/memory]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import core as cgroup_mounts
 
 
 def main() -> None:
-    _module.run(
-        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["cgroup_mounts"], supports_check_mode=True),
-        cgroup_mounts.core,
-    )
+    _module.run("cgroup_mounts", cgroup_mounts.core)
 
 
 if __name__ == "__main__":

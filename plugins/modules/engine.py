@@ -36,71 +36,86 @@ options:
     description: The storage driver, as M(mesos.dind.loop_storage) returns it. Empty leaves the choice to the engine.
     type: str
     default: ""
-  bridge:
-    description: The engine's bridge.
-    type: str
-    default: docker0
-  uplink:
-    description: The port without which that bridge is not the machine's own. With O(supervisor=systemd), the engine
-      does not start while it is none, or while the bridge has not the address O(bip). With O(supervisor=s6), frames
-      between the bridge's ports skip iptables, unless C(dockerd) is told V(icc) or V(userland-proxy) false. Empty asks
-      for nothing.
-    type: str
-    default: ""
+  network:
+    description:
+      - The answer of M(mesos.dind.bridged_net), as registered. Other keys than these are ignored.
+      - Without it the engine makes a bridge and subnets of its own choice.
+    type: dict
+    default: {}
+    suboptions:
+      mode:
+        description: The mode, as RV(mesos.dind.bridged_net#module:mode).
+        type: str
+        default: ""
+      bridge:
+        description: The engine's bridge.
+        type: str
+        default: docker0
+      uplink:
+        description:
+          - The port that the bridge has in mode V(bridge); without effect in any other.
+          - With O(supervisor=systemd), the engine does not start before the bridge has that port and the address
+            O(network.bip).
+          - With O(supervisor=s6), frames between ports of the bridge skip iptables, unless C(dockerd) is told V(icc)
+            or V(userland-proxy) false.
+        type: str
+        default: ""
+      bip:
+        description: Address and prefix length of the bridge.
+        type: str
+        default: ""
+      fixed_cidr:
+        description: The range that inner containers get their addresses from.
+        type: str
+        default: ""
+      gateway:
+        description: The gateway of inner containers, where it is not the bridge.
+        type: str
+        default: ""
+      bip_v6:
+        description: IPv6 address and prefix length of the bridge.
+        type: str
+        default: ""
+      fixed_cidr_v6:
+        description:
+          - The IPv6 range that inner containers get their addresses from. Empty leaves IPv6 to the user's
+            C(daemon.json).
+          - An engine before Docker 28 takes only the whole network of O(network.bip_v6), a later one only a part of it.
+        type: str
+        default: ""
+      gateway_v6:
+        description: The IPv6 gateway of inner containers, where it is not the bridge.
+        type: str
+        default: ""
+      address_pools:
+        description: The pools that further inner networks take their subnets from.
+        type: list
+        elements: dict
+        default: []
+      masquerade:
+        description: Whether inner containers reach beyond their network under the bridge's address.
+        type: bool
+        default: true
+      dns:
+        description: The nameservers of inner containers. Empty leaves them to the engine, which takes this machine's
+          but for loopback addresses.
+        type: list
+        elements: str
+        default: []
+      dns_options:
+        description: The resolver options of inner containers. Empty leaves them to the engine, which takes this
+          machine's.
+        type: list
+        elements: str
+        default: []
+      mtu:
+        description: The MTU of inner containers. V(0) leaves it to the engine.
+        type: int
+        default: 0
   had_bridge:
     description: Whether there was a bridge before anything was done to this machine. Looked up where it is not given.
       Only with O(supervisor=systemd).
     type: bool
-  bip:
-    description: Address and prefix length of the engine's bridge, as M(mesos.dind.bridged_net) returns it.
-    type: str
-    default: ""
-  fixed_cidr:
-    description: The range that inner containers get their addresses from.
-    type: str
-    default: ""
-  default_gateway:
-    description: The gateway of inner containers, where it is not the bridge.
-    type: str
-    default: ""
-  bip_v6:
-    description: IPv6 address and prefix length of the engine's bridge, as M(mesos.dind.bridged_net) returns it.
-    type: str
-    default: ""
-  fixed_cidr_v6:
-    description:
-      - The IPv6 range that inner containers get their addresses from. Empty leaves IPv6 to the user's C(daemon.json).
-      - An engine before Docker 28 takes only the whole network of O(bip_v6), a later one only a part of it.
-    type: str
-    default: ""
-  default_gateway_v6:
-    description: The IPv6 gateway of inner containers, where it is not the bridge.
-    type: str
-    default: ""
-  address_pools:
-    description: Where the subnets of further inner networks are taken from.
-    type: list
-    elements: dict
-    default: []
-  masquerade:
-    description: Whether inner containers reach beyond their network under the bridge's address.
-    type: bool
-    default: true
-  dns:
-    description: The nameservers of inner containers, as M(mesos.dind.bridged_net) returns them. Empty leaves them to
-      the engine, which has those of this machine that are no loopback addresses.
-    type: list
-    elements: str
-    default: []
-  dns_options:
-    description: The resolver options of inner containers, as M(mesos.dind.bridged_net) returns them. Empty leaves them
-      to the engine, which has this machine's.
-    type: list
-    elements: str
-    default: []
-  mtu:
-    description: The MTU of inner containers. The engine's own default where it is not given.
-    type: int
   cgroup_parent:
     description: The control group under which inner containers are put.
     type: str
@@ -133,12 +148,23 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Run the inner engine
+- name: Arrange the network
+  mesos.dind.bridged_net:
+    offset: 0.0.1.0
+  register: network_result
+
+- name: Run the engine on that network
   mesos.dind.engine:
     storage_driver: overlay2
-    bip: 172.17.0.2/16
-    fixed_cidr: 172.17.1.0/24
-    default_gateway: 172.17.0.1
+    network: "{{ network_result }}"
+
+- name: Run the engine on a bridge that was made otherwise
+  mesos.dind.engine:
+    storage_driver: overlay2
+    network:
+      bip: 172.17.0.2/16
+      fixed_cidr: 172.17.1.0/24
+      gateway: 172.17.0.1
 """
 
 RETURN = r"""
@@ -180,14 +206,12 @@ api_version:
   sample: "1.45"
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module
 from ansible_collections.mesos.dind.plugins.module_utils._engine import core as engine
 
 
 def main() -> None:
-    _module.run(AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["engine"], supports_check_mode=True), engine.core)
+    _module.run("engine", engine.core)
 
 
 if __name__ == "__main__":

@@ -194,17 +194,12 @@ actions:
     - mount the image /var/lib/mesos-dind/docker.img on /var/lib/docker
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.mesos.dind.plugins.module_utils import _module, _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _module
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import core as loop_storage
 
 
 def main() -> None:
-    _module.run(
-        AnsibleModule(argument_spec=_modules.ARGUMENT_SPECS["loop_storage"], supports_check_mode=True),
-        loop_storage.core,
-    )
+    _module.run("loop_storage", loop_storage.core)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.plugins.action.normal import ActionModule as OrdinaryModule
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start
@@ -31,7 +31,7 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            arguments = self.validate_argument_spec(argument_spec=_modules.ARGUMENT_SPECS[self.MODULE])[1]
+            arguments = self.validate_argument_spec(argument_spec=_argument_specs.ARGUMENT_SPECS[self.MODULE])[1]
         except AnsibleActionFail:
             arguments = None  # let the ordinary module refuse them, in its own words
         if arguments is None or not self._is_here(task_vars or {}):
@@ -47,7 +47,7 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
             if found:
                 return {**found.answer, "head_start": {"began": found.began, "ended": found.ended}}
         try:
-            return _modules.core(self.MODULE)(arguments, Runner(), self._task.check_mode).answer
+            return _argument_specs.core(self.MODULE)(arguments, Runner(), self._task.check_mode).answer
         except DindError as error:
             return {"failed": True, "msg": str(error)}
 

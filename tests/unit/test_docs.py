@@ -13,9 +13,9 @@ import pytest
 import yaml
 from benchmark import inside, measure
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import delegation
-from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in, user_settings
+from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in, ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import filesystem
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import settings
 
@@ -130,14 +130,14 @@ def test_what_the_boot_sets_itself() -> None:
     text = " ".join((ROOT / "docs/boot.md").read_text().split())
     keys = re.search(r"what the boot sets itself: (.*?);", text)
     assert keys
-    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(user_settings.OWNED)
+    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(user_settings.OWNED_KEYS)
     flags = re.search(r"as flags also (.*?);", text)
     assert flags
-    owned = {flag.removeprefix("--") for flag in settings.OWNED_FLAGS if flag.startswith("--")}
-    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(user_settings.OWNED)
+    owned = {flag.removeprefix("--") for flag in user_settings.OWNED_FLAGS if flag.startswith("--")}
+    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(user_settings.OWNED_KEYS)
     beside = re.search(r"beside `MESOS_DIND_IPV6_RANGE` (.*?),? as flags", text)
     assert beside
-    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == set(settings.IPV6_FLAGS)
+    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == {f"--{key}" for key in ipv6.KEYS}
 
 
 def test_each_command_is_named() -> None:
@@ -154,7 +154,7 @@ def test_examples_of_modules_have_arguments_that_there_are(page: Path) -> None:
         for task in example if isinstance(example, list) else ():
             for name in task:
                 if name.startswith("mesos.dind."):
-                    known = _modules.ARGUMENT_SPECS[name.removeprefix("mesos.dind.")]
+                    known = _argument_specs.ARGUMENT_SPECS[name.removeprefix("mesos.dind.")]
                     assert set(task[name]) <= set(known)
 
 

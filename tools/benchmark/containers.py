@@ -1,139 +1,117 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Containers of the benchmark, under a label of its own, and when they say that they are up."""
+"""The benchmark's containers: start, wait until up, read their memory, remove."""
 
 from __future__ import annotations
 
-import contextlib
+import re
 import signal
 import subprocess
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 LINE = "mesos-dind-bench-up"
-# `docker stop` ends it at once, with or without an init above it.
+# The trap ends the command at `docker stop`, with or without an init above the shell.
 COMMAND = ("sh", "-c", f"trap 'exit 0' TERM; echo {LINE}; sleep infinity & wait")
-LIMIT = 180.0  # seconds until a container that says nothing is given up
+LIMIT = 180.0  # seconds until the benchmark gives a silent container up
 
 
 class BenchError(Exception):
-    """The benchmark can't go on; its text says why."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Of all processes of a container, in MiB. A page that n processes share counts 1/n in each."""
-
-    proportional: float
-    anonymous: float
+    """The reason why a row can't be measured, in one line."""
 
 
 class Attached:
-    """A docker command that has a container's stdout, from the moment when it is started."""
+    """A docker command with a container's stdout attached, from its start on."""
 
     def __init__(self, name: str, *argv: str) -> None:
         self.name = name
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        self.began = boot_clock()
-        # In a session of its own: an interrupt at the terminal is for the benchmark, which cleans up.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self.began = time.clock_gettime(time.CLOCK_BOOTTIME)  # the clock of the kernel's process start times
+        # Ctrl-C must not end the client: the benchmark cleans up by itself. So the client gets its own session.
         self._client = subprocess.Popen(
             ["docker", *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             start_new_session=True,
         )
 
     def await_line(self) -> float:
-        """Wait for the command's line; the seconds since the start. Raises BenchError where it does not come."""
+        """Wait for LINE; seconds since the start. Raises BenchError if the command ends without LINE."""
         assert self._client.stdout
         alarm = threading.Timer(LIMIT, self._client.kill)
         alarm.start()
         try:
             for line in self._client.stdout:
                 if line.strip() == LINE.encode():
-                    return boot_clock() - self.began
+                    return time.clock_gettime(time.CLOCK_BOOTTIME) - self.began
         finally:
             alarm.cancel()
-        self._said.seek(0)
-        raise BenchError(f"{self.name} never came up: {last_words(self._said.read())}")
+        self._stderr.seek(0)
+        raise BenchError(f"{self.name} never came up: {last_words(self._stderr.read())}")
 
     def ends_within(self, seconds: float) -> bool:
-        """Whether the client has ended by then, as it does when its container ends."""
-        try:
+        """Whether the client ends in time, as it does when its container ends."""
+        with suppress(subprocess.TimeoutExpired):
             self._client.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._client.returncode is not None
 
     def close(self) -> None:
-        """End the client, whose container has ended or does not matter any more."""
+        """End the client, but not the container."""
         self._client.kill()
-        self._client.wait()
-        assert self._client.stdout
-        self._client.stdout.close()
-        self._said.close()
+        self._client.communicate()
+        self._stderr.close()
 
 
-class Session:
-    """All that one run of the benchmark makes in the engine; gone when the session ends, however it ends."""
+class Session(AbstractContextManager["Session"]):
+    """Everything that one run of the benchmark makes in the engine. The end of the session removes it."""
 
     def __init__(self) -> None:
-        self._tag = uuid.uuid4().hex[:12]
-        self._label = f"mesos.dind.bench={self._tag}"
-        self._made = 0
+        self.label = f"mesos.dind.bench={uuid.uuid4().hex[:12]}"
         self._attached: list[Attached] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self.clear()
 
     def clear(self) -> None:
-        """Remove everything."""
-        # A client that was asked for a container a moment ago ends only when that has been made and removed.
-        waiting = self._attached
-        while waiting:
-            self._remove_containers()
-            waiting = [attached for attached in waiting if not attached.ends_within(0.2)]
-        self._remove_containers()
-        for attached in self._attached:
-            attached.close()
-        self._attached.clear()
-        if volumes := docker("volume", "ls", "--quiet", "--filter", f"label={self._label}").split():
-            docker("volume", "rm", *volumes)
+        """Remove every container, and its anonymous volumes."""
+        deadline = time.monotonic() + LIMIT
+        left, ended = [""], False
+        while left or not ended:
+            # A `docker run` that has just begun ends only after the engine made its container and this loop removed it.
+            ended = all(attached.ends_within(0.2) for attached in self._attached)
+            left = docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").split()
+            try:
+                if left:
+                    docker("rm", "--force", "--volumes", *left)
+            except BenchError:
+                # The engine refuses to remove a container that another client's removal is still at.
+                if time.monotonic() > deadline:
+                    raise
+        while self._attached:
+            self._attached.pop().close()
 
-    def run(self, image: str, *command: str, options: Sequence[str] = ()) -> Attached:
-        """`docker run`, attached; the container stays until it is removed."""
-        name = self._name()
-        argv = ("run", "--pull", "never", "--name", name, "--label", self._label, *options, image, *command)
-        return self._attach(name, *argv)
+    def attach(self, name: str, *argv: str) -> Attached:
+        """Start a docker command that attaches to the container ``name``."""
+        self._attached.append(Attached(name, *argv))
+        return self._attached[-1]
 
-    def start_again(self, name: str) -> Attached:
-        """`docker start` of a stopped container, attached."""
-        return self._attach(name, "start", "--attach", name)
-
-    def execute(self, container: Attached, *command: str) -> Attached:
-        """`docker exec`, attached."""
-        return self._attach(container.name, "exec", container.name, *command)
-
-    def volume(self) -> str:
-        return docker("volume", "create", "--label", self._label, self._name())
+    def run(self, image: str, *command: str, options: Sequence[str] = (), engine: Sequence[str] = ()) -> Attached:
+        """`docker run`, attached; the container stays until it is removed. ``engine`` leads to an inner engine."""
+        name = f"mesos-dind-bench-{uuid.uuid4().hex[:12]}"
+        made = ("run", "--pull", "never", "--name", name, "--label", self.label)
+        return self.attach(name, *engine, *made, *options, image, *command)
 
     def remove(self, *gone: Attached) -> None:
-        docker("rm", "--force", "--volumes", *dict.fromkeys(attached.name for attached in gone))
+        docker("rm", "--force", "--volumes", *(attached.name for attached in gone))
         for attached in gone:
             self.detach(attached)
 
@@ -141,80 +119,47 @@ class Session:
         self._attached.remove(attached)
         attached.close()
 
-    def _remove_containers(self) -> None:
-        deadline = time.monotonic() + LIMIT
-        while left := docker("ps", "--all", "--quiet", "--filter", f"label={self._label}").split():
-            try:
-                docker("rm", "--force", "--volumes", *left)
-            except BenchError:
-                # The engine refuses what it is removing already, for a client that a signal has ended.
-                if time.monotonic() > deadline:
-                    raise
-
-    def _attach(self, name: str, *argv: str) -> Attached:
-        attached = Attached(name, *argv)
-        self._attached.append(attached)
-        return attached
-
-    def _name(self) -> str:
-        self._made += 1
-        return f"mesos-dind-bench-{self._tag}-{self._made}"
-
-
-def boot_clock() -> float:
-    """Seconds of CLOCK_BOOTTIME: what the kernel stamps the start of a process with."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
 
 def docker(*argv: str, stdin: bytes | None = None) -> str:
-    """The output of a docker command as text. Raises BenchError with what it said when it fails."""
+    """The stdout of a docker command as stripped text. Raises BenchError with the end of its stderr if it fails."""
     return docker_bytes(*argv, stdin=stdin).decode(errors="replace").strip()
 
 
 def docker_bytes(*argv: str, stdin: bytes | None = None) -> bytes:
-    """The same as it comes."""
+    """The stdout of a docker command. Raises BenchError as ``docker`` does."""
     try:
         done = subprocess.run(["docker", *argv], input=stdin, capture_output=True, check=False, start_new_session=True)
     except FileNotFoundError:
-        raise BenchError("there is no docker; run this by `make bench` or inside `tools/engine.py run`") from None
+        raise BenchError(
+            "no docker command in PATH: run `make bench`, or bench.py by `tools/engine.py run --`"
+        ) from None
     if done.returncode:
         raise BenchError(f"docker {' '.join(argv[:3])} …: {last_words(done.stderr)}")
     return done.stdout
 
 
-def last_words(said: bytes) -> str:
-    """The end of a program's stderr, on one line."""
-    return " | ".join(said.decode(errors="replace").strip().splitlines()[-3:]) or "it said nothing"
+def last_words(stderr: bytes) -> str:
+    """The last three lines of a program's stderr, on one line."""
+    return " | ".join(stderr.decode(errors="replace").strip().splitlines()[-3:]) or "it said nothing"
 
 
-def memory(container: str) -> Memory:
-    """Resident memory of all processes of a container of an engine on this machine. Raises BenchError."""
+def memory(container: str) -> tuple[float, float]:
+    """The PSS of all processes of a container, and its anonymous part, in MiB.
+
+    A page that n processes share counts 1/n in each. Raises BenchError if this process can't read the memory.
+    """
     first = docker("inspect", "--format", "{{.State.Pid}}", container)
     try:
         namespace = Path(f"/proc/{first}/ns/pid").readlink()
     except FileNotFoundError:
-        raise BenchError("the engine does not run on this machine: memory can't be read") from None
+        raise BenchError("the engine is on another machine: run the row `memory` on the engine's machine") from None
     except PermissionError:
-        raise BenchError("reading a container's memory takes root") from None
-    found = [rollup(process) for process in processes_in(namespace)]
-    return Memory(
-        sum(fields["Pss"] for fields in found) / 1024, sum(fields.get("Pss_Anon", 0) for fields in found) / 1024
-    )
-
-
-def processes_in(namespace: Path) -> Iterator[Path]:
+        raise BenchError("no permission to read a container's memory: run as root") from None
+    kibibytes: Counter[str] = Counter()
     for process in Path("/proc").glob("[0-9]*"):
-        # One may have ended meanwhile, and another may be guarded even against root.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        # A process may have ended meanwhile. Another container's process may be closed even to root.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             if (process / "ns/pid").readlink() == namespace:
-                yield process
-
-
-def rollup(process: Path) -> dict[str, int]:
-    """The kilobytes of /proc/PID/smaps_rollup by name; nothing of a process that has ended."""
-    fields = {"Pss": 0}
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in (process / "smaps_rollup").read_text().splitlines()[1:]:
-            name, value = line.split(":")
-            fields[name] = int(value.split()[0])
-    return fields
+                sizes = re.findall(r"\b(Pss|Pss_Anon): +(\d+)", (process / "smaps_rollup").read_text())
+                kibibytes.update({name: int(size) for name, size in sizes})
+    return kibibytes["Pss"] / 1024, kibibytes["Pss_Anon"] / 1024

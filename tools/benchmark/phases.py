@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""One boot, cut into phases: from what the container's own clocks say, without any I/O."""
+"""The phases of one boot, from the timestamps that the container reports. No I/O."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Phase:
-    """Seconds since `docker run`. ``beside`` is what runs beside the boot's own process: the engine's daemons, and
-    what is done while Ansible is still being loaded."""
+    """Seconds since `docker run`. ``beside`` the boot's own process run the daemons, and work during Ansible's load."""
 
     name: str
     start: float
@@ -27,26 +26,21 @@ class Phase:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a booted container says of its boot, in seconds of CLOCK_BOOTTIME; ``imports`` is a length.
+    """A container's timestamps of its boot, in seconds of CLOCK_BOOTTIME."""
 
-    ``init`` and ``entry`` are the start of process 1 and of the process that becomes the agent, ``settings`` is when
-    that became Ansible. ``daemons`` are the starts of the engine's processes, ``ready`` the ends of their starts as far
-    as they are known. ``report`` is /run/mesos-dind/boot.json.
-    """
-
-    init: float
-    entry: float
-    settings: float
-    imports: float
-    daemons: Mapping[str, float]
-    ready: Mapping[str, float]
-    report: Mapping[str, Any]
+    init: float  # process 1 starts
+    entry: float  # the process starts that becomes the agent
+    settings: float  # that process becomes Ansible
+    imports: float  # a length: Ansible's imports
+    daemons: Mapping[str, float]  # the engine's processes start
+    ready: Mapping[str, float]  # the engine's processes are up, as far as known
+    report: Mapping[str, Any]  # /run/mesos-dind/boot.json
 
 
 def timeline(seen: Seen, began: float, line: float) -> list[Phase]:
-    """The phases from ``began``, when `docker run` was started, to ``line``, when the command's line arrived."""
+    """The phases from ``began``, the start of `docker run`, to ``line``, the arrival of the command's line."""
     return [
-        # The kernel stamps in hundredths of a second: what follows at once may seem to be earlier.
+        # The kernel's timestamps are hundredths of a second: a phase may seem to end before it begins.
         Phase(name, max(0.0, start - began), max(0.0, start - began, end - began), beside)
         for name, start, end, beside in sorted(_absolute(seen, began, line), key=lambda phase: phase[1])
     ]
@@ -81,8 +75,7 @@ def _absolute(seen: Seen, began: float, line: float) -> Iterator[tuple[str, floa
 
 
 def waiting_tasks(report: Mapping[str, Any]) -> Iterator[float]:
-    """Seconds that each task of the boot's playbook took whose work had been done before it came."""
-    steps = report.get("steps", ())
-    for before, step in pairwise(steps):
+    """Seconds of each task of the boot's playbook whose work was done before the task began."""
+    for before, step in pairwise(report.get("steps", ())):
         if step.get("ahead") and step["at"] + step["seconds"] <= before["told"]:
             yield step["told"] - before["told"]

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The module engine: the same engine under the one supervisor or the other."""
+"""The module engine: the same engine under s6 in a container, or under systemd on a machine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,39 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6
+from ansible_collections.mesos.dind.plugins.module_utils._errors import ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+# The keys of bridged_net's answer that an engine needs, with their values where there is no answer.
+NO_NETWORK: Mapping[str, Any] = {
+    "mode": "",
+    "bridge": "docker0",
+    "uplink": "",
+    "bip": "",
+    "fixed_cidr": "",
+    "gateway": "",
+    "bip_v6": "",
+    "fixed_cidr_v6": "",
+    "gateway_v6": "",
+    "address_pools": [],
+    "masquerade": True,
+    "dns": [],
+    "dns_options": [],
+    "mtu": 0,
+}
 
 
 def core(
     params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str] = ("containerd", "dockerd")
 ) -> _plan.Outcome:
-    """The module ``mesos.dind.engine``; with s6 of ``services`` only, where containerd is to run before all is known
-    that dockerd wants to know."""
-    params = {**params, "ipv6": ipv6.of(params, runner)}
-    # Only the one that is of use is loaded: at the boot of a container every file counts.
+    """The module ``mesos.dind.engine``.
+
+    ``services`` names those to start, with s6 only: containerd can start before the network is known.
+    """
+    network = of_network(params["network"])
+    ipv6_keys = ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], runner)
+    params = {**params, **network, "ipv6": ipv6_keys}
+    # Only the supervisor in use is loaded: at the boot of a container every file counts.
     if params["supervisor"] == "systemd":
         from ansible_collections.mesos.dind.plugins.module_utils._engine import systemd
 
@@ -26,3 +49,21 @@ def core(
     from ansible_collections.mesos.dind.plugins.module_utils._engine import s6
 
     return s6.core(params, runner, check, services)
+
+
+def of_network(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The engine's view of bridged_net's answer, whose other keys are ignored.
+
+    The uplink is named only where the bridge must have that port. ``mtu`` is None for the engine's own default. Raises
+    ParameterError for a value of another type.
+    """
+    network = {name: NO_NETWORK[name] if answer.get(name) is None else answer[name] for name in NO_NETWORK}
+    for name, default in NO_NETWORK.items():
+        if type(network[name]) is not type(default):
+            kind = {str: "a text", list: "a list", bool: "true or false", int: "a whole number"}[type(default)]
+            raise ParameterError(f"network: {name} is {network[name]!r}, and allowed is {kind}", "network")
+    return {
+        **network,
+        "uplink": network["uplink"] if network["mode"] == "bridge" else "",
+        "mtu": network["mtu"] or None,
+    }

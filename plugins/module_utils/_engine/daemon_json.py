@@ -47,7 +47,7 @@ def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapp
         "storage-driver": driver,
         "bip": params["bip"],
         "fixed-cidr": params["fixed_cidr"],
-        "default-gateway": params["default_gateway"],
+        "default-gateway": params["gateway"],
         "live-restore": True,
         **params["ipv6"],
     }

@@ -10,29 +10,30 @@ that two engines with the whole network would give the same addresses.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
+if TYPE_CHECKING:
+    from netaddr import IPNetwork
+
+# The keys of daemon.json, and the flags of dockerd without their dashes, that an IPv6 range sets.
+KEYS = ("bip6", "default-gateway-v6", "fixed-cidr-v6", "ipv6")
 WITH_BIP6 = 28  # major version of dockerd
 MADE_OF_MAC = 80  # prefix length (moby, daemon/daemon_unix.go: deferIPv6Alloc)
-
-
-def of(params: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
-    """The same as ``config``, from the parameters of the module engine."""
-    return config(params["fixed_cidr_v6"], params["bip_v6"], params["default_gateway_v6"], runner)
 
 
 def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str, Any]:
     """Keys of daemon.json; none without a range. Raises ParameterError where this engine can't take the range."""
     if not fixed_cidr:
         return {}
-    major = major_version(runner.run("dockerd", "--version").stdout)
-    fault = _fault(major, ipaddress.IPv6Network(fixed_cidr), ipaddress.IPv6Interface(bip).network)
+    # Loaded only here: no boot without an IPv6 range pays for netaddr.
+    from netaddr import IPNetwork
+
+    major = dockerd.version(runner).major
+    fault = _fault(major, IPNetwork(fixed_cidr), IPNetwork(bip).cidr)
     if fault:
         raise ParameterError(f"the inner engine, Docker {major}, {fault}", "ipv6_range")
     keys: dict[str, Any] = {"ipv6": True, "fixed-cidr-v6": fixed_cidr}
@@ -40,15 +41,7 @@ def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str,
     return keys | ({"bip6": bip} if major >= WITH_BIP6 else {})
 
 
-def major_version(said: str) -> int:
-    """Of what `dockerd --version` says. Raises DindError."""
-    found = re.search(r"\bversion (\d+)\.", said)
-    if found is None:
-        raise DindError(f"`dockerd --version` says no version but {said.strip()!r}")
-    return int(found[1])
-
-
-def _fault(major: int, wanted: ipaddress.IPv6Network, network: ipaddress.IPv6Network) -> str:
+def _fault(major: int, wanted: IPNetwork, network: IPNetwork) -> str:
     if major >= WITH_BIP6:
         return f"would give addresses of all of {network}, others' too; give it a part" if wanted == network else ""
     if wanted != network:

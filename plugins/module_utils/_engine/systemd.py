@@ -2,45 +2,48 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The engine of a machine under systemd: the distribution's own units, with a drop-in and a configuration of ours.
 
-The user's daemon.json stays as it is: its settings are merged into a file that only the drop-in names. So taking the
-drop-in away gives the engine back as it was.
+The user's daemon.json stays as it is: its settings are merged into a file that only the drop-in names. Once the drop-in
+is removed, the engine is as it was before.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import dockerd_networks
-from ansible_collections.mesos.dind.plugins.module_utils._engine import api, daemon_json, user_settings
+from ansible_collections.mesos.dind.plugins.module_utils._engine import api, daemon_json, files, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in as engine_drop_in
+from ansible_collections.mesos.dind.plugins.module_utils._engine.systemd_steps import (
+    UNIT,
+    Bridge,
+    EndLiveRestore,
+    EndMasquerading,
+    Reload,
+    RemoveFile,
+    Restart,
+    SetEnabled,
+    State,
+    StopUnits,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file, iptables
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
-
-UNIT = "docker.service"
-# systemd starts the service again whenever somebody talks to its socket.
-UNITS = (UNIT, "docker.socket")
-START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files are, and the engine's socket, by which the machine's users reach it."""
+    """Where the files are, and the engine's socket, by which the machine's users reach the engine."""
 
     drop_in: Path = Path("/etc/systemd/system/docker.service.d/mesos-dind.conf")
     config_file: Path = Path("/etc/mesos-dind/daemon.json")
     await_bridge: Path = Path("/etc/mesos-dind/await-bridge")
-    # How it was before us. It outlives the others: whoever gives the engine back still needs it, and removes it.
+    # How the engine was before. This file outlives the others: whoever gives the engine back needs it, and removes it.
     note: Path = Path("/var/lib/mesos-dind/engine-before.json")
     socket: Path = Path("/run/docker.sock")
     devices: Path = Path("/sys/class/net")
@@ -50,200 +53,8 @@ class Layout:
         return self.note, self.config_file, self.await_bridge, self.drop_in
 
 
-@dataclass(frozen=True)
-class Bridge:
-    """What the engine's own record of its bridge, in its data root, has to agree with: ``bip`` is the bridge's address
-    and prefix length, or empty where no record of one is to be followed."""
-
-    name: str
-    bip: str
-    data_root: Path
-
-    def disarm(self) -> None:
-        """Once the engine is stopped: it follows the record at its next start."""
-        dockerd_networks.disarm(self.data_root, self.name, self.bip)
-
-    def disarming(self) -> AbstractContextManager[None]:
-        """In which the engine is restarted."""
-        return dockerd_networks.disarming(self.data_root, self.name, self.bip)
-
-
-@dataclass(frozen=True)
-class State:
-    """``files`` maps a path to its text. ``up``: the service runs; ``is_outdated``: with other files or another program
-    than there are now; ``enabled``: it is started with the machine; ``has_bridge``: there is one, whoever has made it.
-    """
-
-    files: Mapping[str, str]
-    up: bool
-    enabled: bool
-    has_bridge: bool = False
-    is_outdated: bool = False
-
-
-@dataclass(frozen=True)
-class WriteFile(_plan.Step[State]):
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"write {self.path}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, files={**state.files, self.path: self.text}, is_outdated=state.up)
-
-    def do(self, runner: Runner) -> None:
-        atomic_file.write(Path(self.path), self.text)
-
-
-@dataclass(frozen=True)
-class RemoveFile(_plan.Step[State]):
-    path: str
-
-    def __str__(self) -> str:
-        return f"remove {self.path}"
-
-    def effect(self, state: State) -> State:
-        files = {path: text for path, text in state.files.items() if path != self.path}
-        return dataclasses.replace(state, files=files, is_outdated=state.up)
-
-    def do(self, runner: Runner) -> None:
-        path = Path(self.path)
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
-
-
-@dataclass(frozen=True)
-class EndLiveRestore(_plan.Step[State]):
-    """With live restore, containers would outlive the engine, and keep its data root and its bridge. Without, dockerd
-    ends them itself, each with its own signal and time-out.
-    """
-
-    config_file: Path
-    socket: Path
-
-    def __str__(self) -> str:
-        return f"have {UNIT} end its containers with it"
-
-    def effect(self, state: State) -> State:
-        return state
-
-    def do(self, runner: Runner) -> None:
-        config = json.loads(self.config_file.read_text())
-        atomic_file.write(self.config_file, json.dumps({**config, "live-restore": False}))
-        with api.reloading(self.socket):
-            runner.run("systemctl", "reload", UNIT)
-
-
-@dataclass(frozen=True)
-class StopUnits(_plan.Step[State]):
-    bridge: Bridge
-
-    def __str__(self) -> str:
-        return f"stop {UNIT}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, up=False, is_outdated=False)
-
-    def do(self, runner: Runner) -> None:
-        runner.run("systemctl", "stop", *UNITS)
-        self.bridge.disarm()
-
-
-@dataclass(frozen=True)
-class EndMasquerading(_plan.Step[State]):
-    """Of the network that the bridge had by us. dockerd leaves that rule where it is, also one with another network,
-    and what others there send through this machine would be masqueraded."""
-
-    network: str
-    bridge: str
-
-    def __str__(self) -> str:
-        return f"no longer masquerade {self.network}"
-
-    def effect(self, state: State) -> State:
-        return state
-
-    def do(self, runner: Runner) -> None:
-        if iptables.is_installed():
-            rule = ("-s", self.network, "!", "-o", self.bridge, "-j", "MASQUERADE")
-            runner.run("iptables", "-w", "-t", "nat", "-D", "POSTROUTING", *rule, ok=(0, 1))  # 1: it is not there
-
-
-@dataclass(frozen=True)
-class Reload(_plan.Step[State]):
-    """systemd reads its unit files again."""
-
-    def __str__(self) -> str:
-        return "reload systemd"
-
-    def effect(self, state: State) -> State:
-        return state
-
-    def do(self, runner: Runner) -> None:
-        runner.run("systemctl", "daemon-reload")
-
-
-@dataclass(frozen=True)
-class Restart(_plan.Step[State]):
-    """systemd waits until dockerd says that it is ready (its unit is of type notify).
-
-    Not a stop and a start: units that require it would stay stopped, and containers lose the socket that they mount.
-    """
-
-    bridge: Bridge
-
-    def __str__(self) -> str:
-        return f"restart {UNIT}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, up=True, is_outdated=False)
-
-    def do(self, runner: Runner) -> None:
-        # Of a start that has failed too often, systemd refuses another.
-        runner.run("systemctl", "reset-failed", UNIT)
-        try:
-            with self.bridge.disarming():
-                runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)
-        except DindError:
-            # Or systemd tries again and again.
-            runner.run("systemctl", "stop", *UNITS)
-            raise DindError(f"{UNIT} did not start; {last_words(runner)}") from None
-
-
-@dataclass(frozen=True)
-class Enable(_plan.Step[State]):
-    def __str__(self) -> str:
-        return f"enable {UNIT}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, enabled=True)
-
-    def do(self, runner: Runner) -> None:
-        runner.run("systemctl", "enable", UNIT)
-
-
-@dataclass(frozen=True)
-class Disable(_plan.Step[State]):
-    def __str__(self) -> str:
-        return f"disable {UNIT}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, enabled=False)
-
-    def do(self, runner: Runner) -> None:
-        runner.run("systemctl", "disable", UNIT)
-
-
-def last_words(runner: Runner, lines: int = 5) -> str:
-    """The end of the service's log, on one line."""
-    text = runner.run("journalctl", "--unit", UNIT, "--output", "cat", "--lines", str(lines)).stdout.strip()
-    return f"its last log lines: {' | '.join(text.splitlines())}" if text else "it logged nothing"
-
-
 def is_replaced(pid: str, proc: Path) -> bool:
-    """Whether the program of a process is no longer there, as after an upgrade of its package (proc(5))."""
+    """Whether the program of a process was removed, as by an upgrade of its package (proc(5))."""
     try:
         return str((proc / pid / "exe").readlink()).endswith(" (deleted)")
     except FileNotFoundError:
@@ -251,9 +62,10 @@ def is_replaced(pid: str, proc: Path) -> bool:
 
 
 def was_started_with_others(pid: str, environment: str, proc: Path) -> bool:
-    """Whether a process has not the digest of files that ``environment``, its unit's as systemd shows it, has now.
+    """Whether a process was started with another digest of the files than ``environment`` has now.
 
-    Not where that has none: then the unit is not ours, or somebody has emptied its environment after us.
+    ``environment`` is the unit's, as systemd shows it. Without a digest the answer is no: then the unit is not ours, or
+    somebody has emptied its environment.
     """
     wanted = engine_drop_in.DIGEST.search(environment)
     try:
@@ -264,56 +76,70 @@ def was_started_with_others(pid: str, environment: str, proc: Path) -> bool:
 
 
 def inspect(layout: Layout, bridge: str, runner: Runner, proc: Path = Path("/proc")) -> State:
-    """Of a machine without an engine too: its service is neither up nor enabled. Raises DindError without systemd."""
+    """The service's state; on a host without an engine the service is down and disabled.
+
+    Raises DindError without systemd.
+    """
     properties = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "Environment")
     said = runner.run("systemctl", "show", f"--property={','.join(properties)}", UNIT).stdout
     unit = {name: value for name, _equals, value in (line.partition("=") for line in said.splitlines())}
-    up, pid = unit.get("ActiveState") == "active", unit.get("MainPID", "0")
+    up = unit.get("ActiveState") == "active"
     return State(
         files={str(path): path.read_text() for path in layout.files if path.exists()},
         up=up,
-        is_outdated=up
-        and (
-            unit.get("NeedDaemonReload") == "yes"
-            or is_replaced(pid, proc)
-            or was_started_with_others(pid, unit.get("Environment", ""), proc)
-        ),
+        is_outdated=up and _is_outdated(unit, proc),
         enabled=unit.get("UnitFileState") == "enabled",
         has_bridge=(layout.devices / bridge).exists(),
     )
 
 
+def _is_outdated(unit: Mapping[str, str], proc: Path) -> bool:
+    pid = unit.get("MainPID", "0")
+    needs_reload = unit.get("NeedDaemonReload") == "yes"
+    return needs_reload or is_replaced(pid, proc) or was_started_with_others(pid, unit.get("Environment", ""), proc)
+
+
 def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
-    """What makes the engine run with exactly the files of ``desired`` (path to text); without any, as it was before."""
-    written: list[_plan.Step[State]] = [
-        WriteFile(path, text) for path, text in desired.items() if state.files.get(path) != text
-    ]
+    """The steps to an engine that runs with exactly the files of ``desired`` (path to text).
+
+    An empty ``desired`` gives the engine back as it was before.
+    """
     removed = [RemoveFile(path) for path in state.files if path not in desired and path != str(layout.note)]
     if not desired:
-        was_enabled = not removed or before(state, layout)["enabled"]
-        disable = [Disable()] if state.enabled and not was_enabled else []
-        end = [EndLiveRestore(layout.config_file, layout.socket)] if _has_live_restore(state, layout) else []
-        masqueraded = _network_by_us(state, layout)
-        end_masquerading = [EndMasquerading(masqueraded, bridge.name)] if masqueraded else []
-        # What tells that all of this is to be done, and how, goes last: a run that is killed is gone on with.
-        drop_in = [step for step in removed if step.path == str(layout.drop_in)]
-        others = [step for step in removed if step not in drop_in]
-        first = [*end, StopUnits(bridge), *end_masquerading]
-        return [*first, *drop_in, Reload(), *disable, *others] if removed else []
-    steps = [*written, *removed]
+        return _giving_back(removed, bridge, layout, state) if removed else []
+    steps: list[_plan.Step[State]] = [*files.changed(desired, state), *removed]
     if steps or not state.up or state.is_outdated:
         steps += [Reload(), Restart(bridge)]
-    return steps if state.enabled else [*steps, Enable()]
+    return steps if state.enabled else [*steps, SetEnabled(True)]
+
+
+def _giving_back(removed: list[RemoveFile], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
+    steps: list[_plan.Step[State]] = []
+    if _has_live_restore(state, layout):
+        steps.append(EndLiveRestore(layout.config_file, layout.socket))
+    steps.append(StopUnits(bridge))
+    if masqueraded := _network_by_us(state, layout):
+        steps.append(EndMasquerading(masqueraded, bridge.name))
+    # The other files tell what is to be done, so they go last: after a kill the next run goes on.
+    steps += [step for step in removed if step.path == str(layout.drop_in)]
+    steps.append(Reload())
+    if state.enabled and not before(state, layout)["enabled"]:
+        steps.append(SetEnabled(False))
+    return steps + [step for step in removed if step.path != str(layout.drop_in)]
 
 
 def _network_by_us(state: State, layout: Layout) -> str:
-    """The network of our ``bip``; empty where there is none."""
+    """The network of the bridge's address in our configuration; empty without one."""
     bip = _object(state.files.get(str(layout.config_file))).get("bip")
-    return str(ipaddress.ip_interface(bip).network) if bip else ""
+    if not bip:
+        return ""
+    from netaddr import IPNetwork
+
+    return str(IPNetwork(bip).cidr)
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    """The JSON object that ``text`` is; an empty one where it is none, as of a run that was killed."""
+    """The JSON object in ``text``; an empty one for any other text, such as a killed run leaves."""
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -322,8 +148,11 @@ def _object(text: str | None) -> dict[str, Any]:
 
 
 def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge:
-    """Where the engine is given back, the network takes its address away from the bridge, and who gives it back need
-    not know where we had it keep its data."""
+    """The engine's bridge and data root.
+
+    To give the engine back, the data root comes from our own configuration file: the caller need not know it. The role
+    network takes the bridge's address away.
+    """
     if params["state"] == "present":
         return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
     ours = _object(state.files.get(str(layout.config_file)))
@@ -335,7 +164,7 @@ def _has_live_restore(state: State, layout: Layout) -> bool:
 
 
 def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict[str, bool]:
-    """How the engine was before us: as it was noted or, where it was not, as it is."""
+    """How the engine was before: as the note says or, without a note, as it is."""
     there = {
         "active": state.up,
         "enabled": state.enabled,
@@ -346,9 +175,10 @@ def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict
 
 
 def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, check: bool) -> dict[str, str]:
-    """Raises DindError where there is no engine, or where the user's daemon.json contradicts the roles.
+    """The text of each file, by its path; none for ``state: absent``.
 
-    In check mode an engine that is not installed yet is thought to be where Debian has it.
+    In check mode, an engine that is not installed yet is taken to be where Debian installs it. Raises DindError without
+    an engine, and for a daemon.json of the user that contradicts the roles.
     """
     if params["state"] == "absent":
         return {}
@@ -358,7 +188,7 @@ def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, ch
     args, user_config = user_settings.arranged(params["args"], user_settings.read(Path(params["user_config"])))
     params = {**params, "args": args}
     note = {str(layout.note): json.dumps(before(state, layout, params["had_bridge"]), sort_keys=True) + "\n"}
-    # The drop-in comes last, since it is what names the others.
+    # The drop-in comes last, since it names the others.
     started_with = {
         str(layout.config_file): daemon_json.text(params, user_config, {}),
         **({str(layout.await_bridge): engine_drop_in.AWAIT_BRIDGE} if params["uplink"] else {}),
@@ -375,7 +205,7 @@ def find_program() -> str | None:
 
 
 def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcome:
-    """The module ``mesos.dind.engine`` where its supervisor is systemd."""
+    """The module ``mesos.dind.engine`` with ``supervisor: systemd``."""
     layout = Layout()
     is_expected = check and params["state"] == "present" and find_program() is None
 

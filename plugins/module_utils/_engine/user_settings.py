@@ -6,26 +6,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 USER_CONFIG = Path("/etc/docker/daemon.json")
 
-# Keys that the boot sets whatever it finds; with what, or None where that is nothing that a user could say as well.
-OWNED: Mapping[str, Any] = {
-    "bip": None,
-    "bridge": None,
-    "containerd": None,
-    "data-root": "/var/lib/docker",
-    "default-gateway": None,
-    "exec-root": None,
-    "fixed-cidr": None,
-    "live-restore": True,
-    "pidfile": None,
+
+@dataclass(frozen=True)
+class Owned:
+    """A setting of dockerd that the boot makes itself.
+
+    ``flags`` name it on dockerd's command line. ``instead`` is the user's way to it, if there is one. ``same`` is the
+    value that a user's daemon.json may repeat. A setting that is not ``in_file`` has no fixed place in daemon.json.
+    """
+
+    flags: tuple[str, ...]
+    instead: str = ""
+    same: object = None
+    in_file: bool = True
+
+
+OWNED: Mapping[str, Owned] = {
+    "bip": Owned(("--bip",), "DOCKER_NETWORK_OFFSET"),
+    "bridge": Owned(("--bridge", "-b"), "DOCKER_NETWORK_OFFSET"),
+    "config-file": Owned(("--config-file",), "a daemon.json mounted at /etc/docker/daemon.json", in_file=False),
+    "containerd": Owned(("--containerd",)),
+    "data-root": Owned(("--data-root", "-g", "--graph"), "a volume mounted at /var/lib/docker", "/var/lib/docker"),
+    "default-gateway": Owned(("--default-gateway",), "MESOS_DIND_GATEWAY"),
+    "exec-root": Owned(("--exec-root",)),
+    "fixed-cidr": Owned(("--fixed-cidr",), "DOCKER_NETWORK_OFFSET"),
+    "live-restore": Owned(("--live-restore",), same=True),
+    "pidfile": Owned(("--pidfile", "-p")),
+    # In daemon.json the driver that the data root has is allowed, and known only at the boot.
+    "storage-driver": Owned(("--storage-driver", "-s"), "MESOS_DIND_STORAGE", in_file=False),
 }
+OWNED_KEYS: Mapping[str, object] = {key: owned.same for key, owned in OWNED.items() if owned.in_file}
+OWNED_FLAGS: Mapping[str, str] = {flag: owned.instead for owned in OWNED.values() for flag in owned.flags}
 
 # Flags without a value, of any dockerd from 20.10 to 28 (`dockerd --help`).
 BOOLEANS = frozenset((
@@ -125,11 +146,10 @@ def wants_image_store(config: Mapping[str, Any]) -> bool:
 
 def require_image_store(runner: Runner) -> None:
     """Raises DindError where the engine is too old for the containerd image store: it would not start with it."""
-    # As in "Docker version 20.10.24+dfsg1, build 5d6db84".
-    version = runner.run("dockerd", "--version").stdout.split()[2].rstrip(",")
-    if int(version.partition(".")[0]) < IMAGE_STORE_SINCE:
+    version = dockerd.version(runner)
+    if version.major < IMAGE_STORE_SINCE:
         raise DindError(
-            f"Docker {version} has no containerd image store (features: {IMAGE_STORE}), "
+            f"Docker {version.text} has no containerd image store (features: {IMAGE_STORE}), "
             f"which there is since Docker {IMAGE_STORE_SINCE}",
             cure="take that feature out, or a newer engine",
         )

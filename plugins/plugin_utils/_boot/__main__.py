@@ -17,12 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
-from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start, preflight
-from ansible_collections.mesos.dind.plugins.plugin_utils._boot import settings as _settings
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start, preflight, settings
 
 RUN = Path("/run/mesos-dind")
 ETC = Path("/etc/mesos-dind")
@@ -38,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         match list(argv):
             case ["boot", "--", *command] if command:
-                boot(_settings.read(os.environ, command), os.environ)
+                boot(settings.read(os.environ, command), os.environ)
             case ["converge", *options] if set(options) <= {"--check", "--diff"}:
                 run_again("boot.yml", "--skip-tags", "hand_over", *options, log="ansible.builtin.default")
             case ["status"]:
@@ -47,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
                 return refuse(
                     "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status", USAGE_STATUS
                 )
-    except (_settings.SettingError, preflight.EngineConfigError) as error:
+    except (settings.SettingError, preflight.EngineConfigError) as error:
         return refuse(str(error), USAGE_STATUS)
     except preflight.CommandNotFoundError as error:
         return refuse(str(error), NOT_FOUND_STATUS)
@@ -60,43 +59,42 @@ def refuse(line: str, status: int) -> int:
     return status
 
 
-def boot(settings: _settings.Settings, environ: Mapping[str, str]) -> NoReturn:
+def boot(wanted: settings.Settings, environ: Mapping[str, str]) -> NoReturn:
     """Check everything that can be checked by looking, then become the boot playbook."""
-    program = preflight.find_command(settings, environ)
+    program = preflight.find_command(wanted, environ)
     preflight.require_privileges()
     preflight.require_own_processes()
-    preflight.require_size(settings, environ)
-    preflight.require_engine_settings(settings, environ, Runner())
-    preflight.require_network(settings, environ)
+    preflight.require_engine_settings(wanted, environ, Runner())
+    preflight.require_network(wanted, environ)
     # Only on a v2 host is it worth the question.
-    is_on_v2 = settings.is_agent and preflight.is_pure_v2()
+    is_on_v2 = wanted.is_agent and preflight.is_pure_v2()
     knows_v2 = is_on_v2 and preflight.knows_cgroup_v2(program, Runner())
     if is_on_v2 and not knows_v2:
         sys.stderr.write(f"mesos-dind: {preflight.NOT_ON_V2}\n")
     variables = {
-        **settings.role_variables,
+        **wanted.role_variables,
         "agent_program": program,
-        "agent_command": settings.command,
-        "agent_is_mesos": settings.is_agent,
+        "agent_command": wanted.command,
+        "agent_is_mesos": wanted.is_agent,
         "agent_knows_cgroup_v2": knows_v2,
         "agent_state_persists": preflight.persists(Path("/var/lib/mesos-dind")),
         # Names only: what MESOS_* say is nobody's business but the agent's.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
-    write_down(settings, variables)
+    write_down(wanted, variables)
     take_terminal()
-    head_start.begin(settings.role_variables)
-    if settings.role_variables["engine_debug"]:
+    head_start.begin(wanted.role_variables)
+    if wanted.role_variables["engine_debug"]:
         become_playbook("boot.yml", "-vvv", log="ansible.builtin.default", report=True)
     become_playbook("boot.yml", log="mesos.dind.boot_log", report=True)
 
 
-def write_down(settings: _settings.Settings, variables: Mapping[str, Any]) -> None:
+def write_down(wanted: settings.Settings, variables: Mapping[str, Any]) -> None:
     """What was asked for, for the playbook and for the supervisor. Raises DindError."""
     try:
         # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
-        atomic_file.write(RUN / "drain-signal", "USR1\n" if settings.is_agent else "TERM\n")
-        atomic_file.write(RUN / "stop-timeout", f"{settings.role_variables['agent_stop_timeout']}\n")
+        atomic_file.write(RUN / "drain-signal", "USR1\n" if wanted.is_agent else "TERM\n")
+        atomic_file.write(RUN / "stop-timeout", f"{wanted.role_variables['agent_stop_timeout']}\n")
         atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
     except OSError as error:
         raise DindError(str(error), step="preflight", cure=f"see to it that {RUN} can be written") from None
@@ -108,8 +106,8 @@ def run_again(playbook: str, *options: str, log: str, report: bool = False) -> N
         raise DindError(
             f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
         )
-    for module in _modules.ARGUMENT_SPECS:
-        _modules.core(module)  # loaded here once, and not in the process of each task
+    for module in _argument_specs.ARGUMENT_SPECS:
+        _argument_specs.core(module)  # loaded here once, and not in the process of each task
     become_playbook(playbook, *options, log=log, report=report)
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -39,14 +39,14 @@ def begin(variables: Values, folder: Path = FOLDER) -> None:
     """Start the work, which ``variables`` of the roles ask for, in a process that is nobody's child here; return at
     once."""
     folder.mkdir(parents=True)
-    files = {module: _locked(folder / module) for module in _modules.ARGUMENT_SPECS}
+    files = {module: _locked(folder / module) for module in _argument_specs.ARGUMENT_SPECS}
     middle = os.fork()
     if middle == 0:
         # Its parent ends at once, so that init reaps it, and not the agent, which knows nothing of it.
         if os.fork() == 0:
             try:
                 with contextlib.suppress(DindError):  # it is in the answer
-                    _HeadStart(variables, files).run()
+                    HeadStart(variables, files).run()
             finally:
                 os._exit(0)
         os._exit(0)
@@ -61,69 +61,61 @@ def _locked(path: Path) -> BinaryIO:
     return file
 
 
-class _HeadStart:
-    """Calls the cores in the order of playbooks/boot.yml, with the arguments that the roles give their modules."""
+# The roles of playbooks/tasks/converge.yml, and the module that each of them calls.
+MODULES = {"cgroups": "cgroup_mounts", "storage": "loop_storage", "network": "bridged_net", "engine": "engine"}
+
+
+class HeadStart:
+    """Calls the cores in the order of playbooks/tasks/converge.yml, with the arguments that the roles give them.
+
+    A role's variables are its module's arguments under the role's name; what one role takes of another's answer
+    stands in the playbook, and here. tests/unit/boot/test_head_start.py renders the playbook and compares the two.
+    """
 
     def __init__(self, variables: Values, files: Mapping[str, BinaryIO]) -> None:
         self._variables = variables
         self._files = files
 
     def run(self) -> None:
-        given = self._variables
-        cgroups = self._do("cgroup_mounts", {})
-        storage = self._do(
-            "loop_storage",
-            {
-                "image": given["storage_image"],
-                "size": given["storage_size"],
-                "fstype": given["storage_fstype"],
-                "strategy": given["storage_strategy"],
-            },
-        )
+        cgroups = self._do("cgroups", {})
+        storage = self._do("storage", {})
         engine = {
             "data_root": storage["mountpoint"],
             "storage_driver": storage["storage_driver"],
             "cgroup_parent": cgroups["cgroup_parent"],
-            "args": given["engine_args"],
-            "log": given["engine_log"],
-            "debug": given["engine_debug"],
         }
-        containerd = _Containerd(_complete("engine", engine))
-        network = self._do("bridged_net", settings.of_role("network", given))
-        engine |= {
-            "bridge": network["bridge"],
-            "uplink": network["uplink"] if network["mode"] == "bridge" else "",
-            "bip": network["bip"],
-            "fixed_cidr": network["fixed_cidr"],
-            "default_gateway": network["gateway"],
-            "bip_v6": network["bip_v6"],
-            "fixed_cidr_v6": network["fixed_cidr_v6"],
-            "default_gateway_v6": network["gateway_v6"],
-            "address_pools": network["address_pools"],
-            "masquerade": network["masquerade"],
-            "dns": network["dns"],
-            "dns_options": network["dns_options"],
-            "mtu": network["mtu"],
-        }
-        self._do("engine", engine, containerd)
+        containerd = _Containerd(self._arguments("engine", engine))
+        network = self._do("network", {})
+        self._do("engine", {**engine, "network": network}, containerd)
 
-    def _do(self, module: str, arguments: Values, ahead: _Containerd | None = None) -> Values:
-        """Call the module's core and hand its answer out. Raises DindError, after it was handed out as well."""
-        arguments = _complete(module, arguments)
+    def _arguments(self, role: str, given: Values) -> Values:
+        """All arguments of the role's module: the argument spec's defaults, the role's variables, and ``given``."""
+        spec = _argument_specs.ARGUMENT_SPECS[MODULES[role]]
+        defaults = {name: about.get("default") for name, about in spec.items()}
+        return {**defaults, **settings.of_role(role, self._variables), **given}
+
+    def _do(self, role: str, given: Values, ahead: _Containerd | None = None) -> Values:
+        """Call the core of the role's module, and hand its answer out; returns the facts of it.
+
+        Raises DindError, after it was handed out as well.
+        """
+        module, arguments = MODULES[role], self._arguments(role, given)
         began = ahead.began if ahead else _now()
-        failure = None
         with self._files[module] as file:
             try:
                 early = ahead.outcome() if ahead else None
-                outcome = _modules.core(module)(arguments, Runner(), False)
-                answer = (_joined(early, outcome) if early else outcome).answer
+                outcome = _argument_specs.core(module)(arguments, Runner(), False)
+                outcome = _joined(early, outcome) if early else outcome
             except DindError as error:
-                answer, failure = {"failed": True, "msg": str(error)}, error
-            found = Found(arguments, answer, began, _now())
-            file.write(json.dumps(dataclasses.asdict(found)).encode())
-        if failure:
-            raise failure
-        return answer
+                self._hand_out(file, arguments, {"failed": True, "msg": str(error)}, began)
+                raise
+            self._hand_out(file, arguments, outcome.answer, began)
+            return outcome.facts
+
+    @staticmethod
+    def _hand_out(file: BinaryIO, arguments: Values, answer: Values, began: float) -> None:
+        found = Found(arguments, answer, began, _now())
+        file.write(json.dumps(dataclasses.asdict(found)).encode())
 
 
 class _Containerd(threading.Thread):
@@ -150,11 +142,6 @@ class _Containerd(threading.Thread):
         if self._error:
             raise self._error
         return self._outcome
-
-
-def _complete(module: str, arguments: Values) -> Values:
-    """With the defaults of the argument spec, as the roles' have the same."""
-    return {name: about.get("default") for name, about in _modules.ARGUMENT_SPECS[module].items()} | dict(arguments)
 
 
 def _joined(first: Outcome, second: Outcome) -> Outcome:
@@ -190,4 +177,12 @@ def take(module: str, arguments: Values, folder: Path = FOLDER) -> Found | None:
         text = file.read()
     path.unlink()
     found = Found(**json.loads(text)) if text else None
-    return found if found and found.arguments == json.loads(json.dumps(dict(arguments))) else None
+    return found if found and _is_same(found.arguments, json.loads(json.dumps(dict(arguments)))) else None
+
+
+def _is_same(done: Values, asked: Values) -> bool:
+    """Whether a task asks for what was done; an answer that it passes on has keys of Ansible's own as well."""
+    return done.keys() == asked.keys() and all(
+        value.items() <= asked[name].items() if isinstance(value, dict) else value == asked[name]
+        for name, value in done.items()
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._engine import user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.filesystem import check_size
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     AGENTS,
@@ -21,9 +21,6 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     of_role,
     variable_of,
 )
-
-# include/uapi/linux/capability.h
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
 
 CLUSTERD_PACKAGES = ("aventer-mesos", "clusterd")
 ASK_TIMEOUT = 5.0  # seconds
@@ -63,9 +60,7 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
 
 def require_privileges(proc: Path = Path("/proc")) -> None:
     """Raises DindError without the capabilities that mounts, loop devices and bridges need."""
-    status = (proc / "self/status").read_text()
-    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
-    missing = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    missing = capabilities.missing(capabilities.NUMBERS, proc)
     if missing:
         raise DindError(
             f"the container is not privileged ({', '.join(missing)} missing)",
@@ -101,14 +96,6 @@ def _shares_processes_with(proc: Path) -> str:
     return "" if own else "another container"
 
 
-def require_size(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raises SettingError for a loop image that is too small for its file system."""
-    try:
-        check_size(settings.role_variables["storage_size"], settings.role_variables["storage_fstype"])
-    except DindError as error:
-        raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
-
-
 def require_engine_settings(
     settings: Settings, environ: Mapping[str, str], runner: Runner, path: Path = user_settings.USER_CONFIG
 ) -> None:
@@ -119,7 +106,7 @@ def require_engine_settings(
     args = settings.role_variables["engine_args"]
     try:
         config = user_settings.read(path)
-        user_settings.require_no_owned(config, path, user_settings.OWNED)
+        user_settings.require_no_owned(config, path, user_settings.OWNED_KEYS)
         if args or config:
             user_settings.require_valid(args, runner)
             user_settings.require_cgroupfs(args, config)

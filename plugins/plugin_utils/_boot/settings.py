@@ -7,7 +7,6 @@ Nothing else reads the environment. The entry point turns the result into extra 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shlex
@@ -16,35 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import parse_offset
-from ansible_collections.mesos.dind.plugins.module_utils._engine.user_settings import flag_names
+from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.size import parse_size
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import net_device
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.filesystem import check_size
 
 AGENTS = ("mesos-slave", "mesos-agent")
-
-# Flags of dockerd that the roles set themselves; given a second time they would contradict the boot.
-OWNED_FLAGS = {
-    "--bip": "DOCKER_NETWORK_OFFSET",
-    "--bridge": "DOCKER_NETWORK_OFFSET",
-    "-b": "DOCKER_NETWORK_OFFSET",
-    "--fixed-cidr": "DOCKER_NETWORK_OFFSET",
-    "--default-gateway": "MESOS_DIND_GATEWAY",
-    "--data-root": "a volume mounted at /var/lib/docker",
-    "-g": "a volume mounted at /var/lib/docker",
-    "--graph": "a volume mounted at /var/lib/docker",
-    "--storage-driver": "MESOS_DIND_STORAGE",
-    "-s": "MESOS_DIND_STORAGE",
-    "--config-file": "a daemon.json mounted at /etc/docker/daemon.json",
-    "--containerd": "",
-    "--exec-root": "",
-    "--pidfile": "",
-    "-p": "",
-    "--live-restore": "",
-}
-
-
-# What it sets itself where MESOS_DIND_IPV6_RANGE is given, and a user may set otherwise.
-IPV6_FLAGS = ("--bip6", "--default-gateway-v6", "--fixed-cidr-v6", "--ipv6")
 
 
 class SettingError(DindError):
@@ -90,32 +66,43 @@ def prefix_length(text: str) -> int:
 
 
 def mtu(text: str) -> int:
-    """As the kernel's bounds for a veth (include/linux/if_ether.h: ETH_MIN_MTU, ETH_MAX_MTU)."""
-    if not re.fullmatch(r"[0-9]{2,5}", text) or not 68 <= int(text) <= 65535:
-        raise ValueError("allowed is a number of bytes from 68 to 65535")
+    if not re.fullmatch(r"[0-9]{2,5}", text) or not net_device.is_mtu(int(text)):
+        raise ValueError(f"allowed is {net_device.ALLOWED_MTU}")
     return int(text)
 
 
 def device(text: str) -> str:
-    if not re.fullmatch(r"[^\s/:]{1,15}", text) or text in (".", ".."):
-        raise ValueError("allowed is the name of a network device (at most 15 characters, no space, slash or colon)")
+    if not net_device.is_name(text):
+        raise ValueError(f"allowed is {net_device.ALLOWED_NAME}")
     return text
 
 
 def ipv4_ranges(text: str) -> list[str]:
-    try:
-        return [str(ipaddress.IPv4Network(word)) for word in re.split(r"[,\s]+", text.strip(", \t\n"))]
-    except ValueError as error:
-        raise ValueError(
-            f"allowed are ranges with commas between, as in 172.17.2.0/24,172.17.3.0/24 ({error})"
-        ) from None
+    allowed = "allowed are ranges with commas between, as in 172.17.2.0/24,172.17.3.0/24"
+    return [_range(word, 4, allowed) for word in re.split(r"[,\s]+", text.strip(", \t\n"))]
 
 
 def ipv6_range(text: str) -> str:
+    return _range(text, 6, "allowed is an IPv6 range, as in fd00:17::/64")
+
+
+def _range(text: str, version: int, allowed: str) -> str:
+    """A network in CIDR notation without host bits. Raises ValueError that begins with ``allowed``."""
+    # Loaded only here: no boot without bridged mode pays for netaddr.
+    from netaddr import AddrFormatError, IPNetwork
+
+    # netaddr takes a prefix length such as "+24" and digits of any script as well.
+    if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9.]+)?", text):
+        raise ValueError(f"{allowed} ({text!r} is none)")
     try:
-        return str(ipaddress.IPv6Network(text))
-    except ValueError as error:
-        raise ValueError(f"allowed is an IPv6 range, as in fd00:17::/64 ({error})") from None
+        network = IPNetwork(text)
+    except (AddrFormatError, ValueError):
+        raise ValueError(f"{allowed} ({text!r} is none)") from None
+    if network.version != version:
+        raise ValueError(f"{allowed} ({text!r} is IPv{network.version})")
+    if network.ip != network.network:
+        raise ValueError(f"{allowed} ({text!r} has host bits set)")
+    return str(network)
 
 
 def seconds(text: str) -> int:
@@ -139,26 +126,20 @@ def image_path(text: str) -> str:
     return text
 
 
-def size(text: str) -> str:
-    """Checked here, handed on as it was written: the module says sizes the way the user did."""
-    parse_size(text)
-    return text
-
-
 def offset(text: str) -> str:
     parse_offset(text)
     return text
 
 
 def daemon_args(text: str) -> list[str]:
-    """Split as a shell splits words; no expansion, no operators. Refuses what the roles set themselves."""
+    """The words of dockerd's command line, split as a shell splits them. Refuses the flags that the boot sets."""
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"allowed are words that a shell could split ({error})") from None
-    for name in flag_names(words):
-        if name in OWNED_FLAGS:
-            instead = OWNED_FLAGS[name]
+    for name in user_settings.flag_names(words):
+        if name in user_settings.OWNED_FLAGS:
+            instead = user_settings.OWNED_FLAGS[name]
             hint = f"use {instead} instead" if instead else "there is no other way to set it"
             raise ValueError(f"allowed are flags of dockerd but {name}, which the boot sets itself ({hint})")
     return words
@@ -167,7 +148,7 @@ def daemon_args(text: str) -> list[str]:
 VARIABLES = (
     Variable("DOCKER_NETWORK_OFFSET", "network_offset", "", offset),
     Variable("DOCKER_NETWORK_SIZE", "network_size", None, prefix_length),
-    Variable("VAR_LIB_DOCKER_SIZE", "storage_size", "5", size),
+    Variable("VAR_LIB_DOCKER_SIZE", "storage_size", "5", str),
     Variable("DOCKER_DAEMON_ARGS", "engine_args", [], daemon_args),
     Variable("LOG", "engine_log", "stdio", one_of("stdio", "file")),
     Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", one_of("auto", "overlay", "loop", "aufs", "vfs")),
@@ -213,22 +194,39 @@ def variable_of(role_variable: str) -> str:
 
 def read(environ: Mapping[str, str], command: Sequence[str]) -> Settings:
     """Parse the whole environment. Raises SettingError for the first wrong variable."""
-    values: dict[str, Any] = {}
-    for variable in VARIABLES:
-        text = environ.get(variable.name, "")
-        try:
-            values[variable.role_variable] = variable.parse(text) if text else variable.default
-        except ValueError as error:
-            raise SettingError(variable.name, text, str(error)) from None
-    twice = set(IPV6_FLAGS).intersection(flag_names(values["engine_args"])) if values["network_ipv6_range"] else ()
-    if twice:
-        allowed = (
-            f"allowed beside MESOS_DIND_IPV6_RANGE are flags of dockerd but {', '.join(IPV6_FLAGS)}, which it sets"
-        )
-        raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], allowed)
-    known = {variable.name for variable in VARIABLES}
-    for name in environ:
-        if name.startswith("MESOS_DIND_") and name not in known:
-            ours = sorted(other for other in known if other.startswith("MESOS_DIND_"))
-            raise SettingError(name, environ[name], f"there is no such variable, only {', '.join(ours)}")
+    values = {variable.role_variable: _value(variable, environ.get(variable.name, "")) for variable in VARIABLES}
+    _require_room(values, environ)
+    _require_ipv6_once(values, environ)
+    _require_known(environ)
     return Settings(tuple(command), values)
+
+
+def _value(variable: Variable, text: str) -> Any:
+    try:
+        return variable.parse(text) if text else variable.default
+    except ValueError as error:
+        raise SettingError(variable.name, text, str(error)) from None
+
+
+def _require_room(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Refuse a size that is none, or that is too small for the file system of the loop image."""
+    try:
+        check_size(values["storage_size"], values["storage_fstype"])
+    except DindError as error:
+        raise SettingError("VAR_LIB_DOCKER_SIZE", environ.get("VAR_LIB_DOCKER_SIZE", ""), str(error)) from None
+
+
+def _require_ipv6_once(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Refuse flags of dockerd that MESOS_DIND_IPV6_RANGE sets."""
+    flags = [f"--{key}" for key in ipv6.KEYS]
+    if values["network_ipv6_range"] and set(flags).intersection(user_settings.flag_names(values["engine_args"])):
+        allowed = f"allowed beside MESOS_DIND_IPV6_RANGE are flags of dockerd but {', '.join(flags)}, which it sets"
+        raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], allowed)
+
+
+def _require_known(environ: Mapping[str, str]) -> None:
+    """Refuse a misspelt variable of ours."""
+    ours = sorted(variable.name for variable in VARIABLES if variable.name.startswith("MESOS_DIND_"))
+    for name, text in environ.items():
+        if name.startswith("MESOS_DIND_") and name not in ours:
+            raise SettingError(name, text, f"there is no such variable, only {', '.join(ours)}")

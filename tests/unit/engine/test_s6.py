@@ -21,7 +21,7 @@ PARAMS = {
     "storage_driver": "overlay2",
     "bip": "172.17.0.2/16",
     "fixed_cidr": "172.17.1.0/24",
-    "default_gateway": "172.17.0.1",
+    "gateway": "172.17.0.1",
     "ipv6": {},
     "address_pools": [],
     "masquerade": True,
@@ -79,7 +79,7 @@ def test_the_configuration_in_bridged_mode() -> None:
 
 def test_what_is_not_known_is_left_to_the_engine() -> None:
     assert not {"bip", "fixed-cidr", "default-gateway", "storage-driver", "mtu"} & set(
-        config(bip="", fixed_cidr="", default_gateway="", storage_driver="", mtu=None)
+        config(bip="", fixed_cidr="", gateway="", storage_driver="", mtu=None)
     )
 
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.module_utils import _modules
+from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
 from ansible_collections.mesos.dind.plugins.module_utils._engine import core as engine
 from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in as engine_drop_in
-from ansible_collections.mesos.dind.plugins.module_utils._engine import systemd
-from ansible_collections.mesos.dind.plugins.module_utils._engine.systemd import Bridge, Layout, State
+from ansible_collections.mesos.dind.plugins.module_utils._engine import systemd, systemd_steps
+from ansible_collections.mesos.dind.plugins.module_utils._engine.systemd import Layout
+from ansible_collections.mesos.dind.plugins.module_utils._engine.systemd_steps import Bridge, State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -30,9 +31,10 @@ UNTOUCHED = State({}, up=True, enabled=True)
 
 
 def params(**given: Any) -> dict[str, Any]:
-    defaults = {name: about.get("default") for name, about in _modules.ARGUMENT_SPECS["engine"].items()}
+    defaults = {name: about.get("default") for name, about in _argument_specs.ARGUMENT_SPECS["engine"].items()}
     # Where nobody has one: the machine of the tests may have a configuration of its own.
-    return {**defaults, "supervisor": "systemd", "user_config": "/nonexistent/daemon.json", "ipv6": {}, **given}
+    places = {"supervisor": "systemd", "user_config": "/nonexistent/daemon.json"}
+    return {**defaults, **places, **engine.of_network({}), "ipv6": {}, **given}
 
 
 def files(state: State = UNTOUCHED, **given: Any) -> dict[str, str]:
@@ -71,7 +73,7 @@ def test_the_plan_reaches_its_goal(state: State) -> None:
 def test_killed_at_any_point_the_next_run_restarts_it_all_the_same(state: State) -> None:
     desired = files(state)
     steps = systemd.plan(desired, BRIDGE, LAYOUT, state)
-    restart = systemd.Restart(BRIDGE)
+    restart = systemd_steps.Restart(BRIDGE)
     for count in range(steps.index(restart) + 1 if restart in steps else 0):
         cut = expected(state, steps[:count])
         assert restart in systemd.plan(desired, BRIDGE, LAYOUT, cut)
@@ -100,7 +102,7 @@ def test_killed_at_any_point_the_next_run_gives_it_back_all_the_same(state: Stat
     for count in range(len(steps)):
         cut = expected(state, steps[:count])
         rest = systemd.plan({}, BRIDGE, LAYOUT, cut)
-        assert systemd.Reload() in rest  # which leaves no trace in a state
+        assert systemd_steps.Reload() in rest  # which leaves no trace in a state
         assert expected(cut, rest) == expected(state, steps)
 
 
@@ -269,7 +271,7 @@ class Failing(Runner):
 def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
     runner = Failing({"journalctl": "starting up\nunable to configure the Docker daemon\n"})
     with pytest.raises(DindError, match=r"did not start; its last log lines: starting up \| unable to configure"):
-        systemd.Restart(BRIDGE).do(runner)
+        systemd_steps.Restart(BRIDGE).do(runner)
     assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
 
 

@@ -65,10 +65,10 @@ def test_a_file_that_is_no_json_object(tmp_path: Path) -> None:
 )
 def test_what_the_boot_sets_itself_is_refused(config: dict[str, Any], named: str | None) -> None:
     if named is None:
-        user_settings.require_no_owned(config, user_settings.USER_CONFIG, user_settings.OWNED)
+        user_settings.require_no_owned(config, user_settings.USER_CONFIG, user_settings.OWNED_KEYS)
         return
     with pytest.raises(DindError, match=rf"^/etc/docker/daemon\.json sets {named}, which the boot sets itself"):
-        user_settings.require_no_owned(config, user_settings.USER_CONFIG, user_settings.OWNED)
+        user_settings.require_no_owned(config, user_settings.USER_CONFIG, user_settings.OWNED_KEYS)
 
 
 @pytest.mark.parametrize(

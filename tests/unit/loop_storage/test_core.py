@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ansible_collections.mesos.dind.plugins.module_utils._argument_specs import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import loop_device, overlay_probe
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.filesystem import EXT4, XFS, has_xfs_quota
@@ -31,7 +32,6 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.state imp
     State,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.steps import ROOT_MODE
-from ansible_collections.mesos.dind.plugins.module_utils._modules import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._plan import expected
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 

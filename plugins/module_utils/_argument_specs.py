@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The modules by name: their arguments and, loaded when it is asked for, their core.
+"""The argument spec of each module, and the way to its core.
 
-For the modules themselves, the action plugins and the boot's head start. Apart from the cores, because who finds an
-answer that is there already need not load them.
+Apart from the cores: a task whose answer is there already (plugin_utils/_boot/head_start) loads none of them. The
+documentation stands in plugins/modules; `ansible-test sanity` compares the two.
 """
 
 from __future__ import annotations
@@ -61,20 +61,8 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "supervisor": {"type": "str", "choices": ["s6", "systemd"], "default": "s6"},
         "data_root": {"type": "path", "default": "/var/lib/docker"},
         "storage_driver": {"type": "str", "default": ""},
-        "bridge": {"type": "str", "default": "docker0"},
-        "uplink": {"type": "str", "default": ""},
+        "network": {"type": "dict", "default": {}},
         "had_bridge": {"type": "bool"},
-        "bip": {"type": "str", "default": ""},
-        "fixed_cidr": {"type": "str", "default": ""},
-        "default_gateway": {"type": "str", "default": ""},
-        "bip_v6": {"type": "str", "default": ""},
-        "fixed_cidr_v6": {"type": "str", "default": ""},
-        "default_gateway_v6": {"type": "str", "default": ""},
-        "address_pools": {"type": "list", "elements": "dict", "default": []},
-        "masquerade": {"type": "bool", "default": True},
-        "dns": {"type": "list", "elements": "str", "default": []},
-        "dns_options": {"type": "list", "elements": "str", "default": []},
-        "mtu": {"type": "int"},
         "cgroup_parent": {"type": "str", "default": ""},
         "args": {"type": "list", "elements": "str", "default": []},
         "log": {"type": "str", "choices": ["stdio", "file"], "default": "stdio"},
