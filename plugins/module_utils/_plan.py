@@ -100,14 +100,19 @@ def _undone(error: DindError | OSError, steps: Sequence[Step[S]], runner: Runner
 
 
 def converge(
-    inspect: Callable[[], S], plan: Callable[[S], Sequence[Step[S]]], runner: Runner, *, check: bool
+    inspect: Callable[[], S],
+    plan: Callable[[S], Sequence[Step[S]]],
+    runner: Runner,
+    *,
+    check: bool,
+    found: S | None = None,
 ) -> Converged[S]:
-    """Inspect, plan and, unless ``check``, apply; then look again.
+    """Inspect, plan and, unless ``check``, apply; then inspect again. ``found`` is a state inspected already.
 
     Raises DindError when a step fails, or when after all of them something is still to do: a plan that does
     not reach its own goal would change something at every run.
     """
-    before = inspect()
+    before = inspect() if found is None else found
     steps = tuple(plan(before))
     if check or not steps:
         return Converged(before, expected(before, steps), steps)

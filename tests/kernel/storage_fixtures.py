@@ -17,12 +17,14 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -32,6 +34,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 T = TypeVar("T")
+
+FSTYPES = pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+MIB = 1 << 20
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
@@ -224,9 +229,9 @@ class Moment:
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        def apply_counting(*args: Any) -> None:
+        def apply_counting(steps: Sequence[_plan.Step[T]], runner: Runner) -> None:
             sys.addaudithook(count)
-            apply(*args)
+            apply(steps, runner)
 
         _plan.apply = apply_counting
         return Runner()
@@ -380,3 +385,19 @@ def check_filesystem(image: Path) -> None:
     argv = ("xfs_repair", "-n", "-f", str(image)) if xfs else ("e2fsck", "-f", "-n", str(image))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(*argv: str) -> str:
+    """For calls in a container."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def remove_all(directory: Path) -> None:
+    for path in directory.glob("much-*"):
+        path.unlink()

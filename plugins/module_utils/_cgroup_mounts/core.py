@@ -75,12 +75,16 @@ def warnings(desired: Desired, state: State) -> Iterator[str]:
         yield f"securityfs is {state.securityfs} here: the engine cannot see whether the host has AppArmor"
     if desired.named and state.version == "v2":
         yield "a v1 hierarchy name=systemd is not made on a cgroup v2 host"
-    if state.version != "v2":
-        missing = ENGINE_CONTROLLERS.difference(*(mount.names for mount in state.mounts.values()))
-        if missing:
-            yield f"the host has no v1 hierarchy with {', '.join(sorted(missing))}: the engine cannot limit that"
-    elif state.is_container and state.unified is not None and not state.unified.kind:
+    if missing := _missing_controllers(state):
+        yield f"the host has no v1 hierarchy with {', '.join(missing)}: the engine cannot limit that"
+    if state.version == "v2" and state.is_container and state.unified and not state.unified.kind:
         yield "the container has no control group of its own, and the host's root group is left alone"
+
+
+def _missing_controllers(state: State) -> list[str]:
+    """The controllers without a mounted v1 hierarchy, on a host with v1."""
+    mounted = {name for mount in state.mounts.values() for name in mount.names}
+    return [] if state.version == "v2" else sorted(ENGINE_CONTROLLERS - mounted)
 
 
 def view(state: State) -> dict[str, Any]:

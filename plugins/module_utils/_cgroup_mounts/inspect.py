@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -14,6 +14,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal 
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import Change, Mounted, State, Unified
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities, cgroups, filesystem, mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import Membership
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import MountPoint, MountTree, is_below
 
 # include/linux/proc_ns.h: the numbers of the first namespaces never change.
@@ -33,22 +34,9 @@ def inspect(root: str, leaf: str, journal: Journal, base: Path = Path("/")) -> S
         raise DindError("this kernel has no control groups", cure="use one built with CONFIG_CGROUPS") from None
     tree = mountinfo.of_this_process(proc)
     own = tree.at(root)
-    hierarchies = tuple(membership for membership in memberships if not membership.is_v2)
-    known = {name for hierarchy in hierarchies for name in hierarchy.names}
-    mounts = {
-        PurePosixPath(mount.mount_point).name: Mounted(
-            cgroups.hierarchy_names(mount, known),
-            mount.root,
-            mount.options,
-            cgroups.is_host_root(_below(base, mount.mount_point)),
-        )
-        for mount in tree.directly_in(root)
-        if mount.fstype == "cgroup"
-    }
-    group = PurePosixPath(cgroups.unified_path(memberships))
-    group = group.parent if group.name == leaf else group
+    mounts = _mounts(memberships, tree, root, base)
+    group = _own_group(memberships, leaf)
     entries = _entries(_below(base, root), own)
-    cpuset = next((entry for entry, mounted in mounts.items() if "cpuset" in mounted.names), None)
     changes = journal.read()
     return State(
         root=root,
@@ -58,18 +46,18 @@ def inspect(root: str, leaf: str, journal: Journal, base: Path = Path("/")) -> S
         has_systemd=cgroups.read(proc / "1/comm").strip() == "systemd",
         is_privileged=not capabilities.missing(["CAP_SYS_ADMIN"], proc),
         has_user_namespace=cgroups.read(proc / "self/uid_map").split() != ["0", "0", "4294967295"],
-        hierarchies=hierarchies,
-        group=str(group),
+        hierarchies=tuple(membership for membership in memberships if not membership.is_v2),
+        group=group,
         unified_options=_unified_options(tree.mounts),
         root_fstype=own.fstype if own else "",
-        root_options=_effective_options(own) if own else (),
+        root_options=_effective_options(own),
         directories=tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))),
         mounts=mounts,
         links=_links(entries, root),
-        unified=_unified(str(group), own, leaf, base),
-        is_cpuset_seeded=_is_set(_below(base, root) / cpuset / "cgroup.clone_children") if cpuset else False,
-        is_shared=(top := tree.at("/")) is not None and top.is_shared,
-        unshared=tuple((mount.mount_point, _propagation(mount)) for mount in tree.visible if not mount.is_shared),
+        unified=_unified(group, own, leaf, base),
+        is_cpuset_seeded=_is_cpuset_seeded(_below(base, root), mounts),
+        is_shared=any(mount.mount_point == "/" and mount.is_shared for mount in tree.visible),
+        unshared=_unshared(tree),
         securityfs=_securityfs(tree, changes, base),
         journal=changes,
     )
@@ -83,12 +71,34 @@ def _link(file: Path) -> str:
     return str(file.readlink()) if file.is_symlink() else ""
 
 
-def _is_set(switch: Path) -> bool:
-    return cgroups.read(switch).strip() == "1"
+def _mounts(memberships: Sequence[Membership], tree: MountTree, root: str, base: Path) -> dict[str, Mounted]:
+    known = {name for membership in memberships for name in membership.names}
+    return {
+        PurePosixPath(mount.mount_point).name: Mounted(
+            names=cgroups.hierarchy_names(mount, known),
+            group=mount.root,
+            options=mount.options,
+            is_host_root=cgroups.is_host_root(_below(base, mount.mount_point)),
+        )
+        for mount in tree.directly_in(root)
+        if mount.fstype == "cgroup"
+    }
 
 
-def _effective_options(mount: MountPoint) -> tuple[str, ...]:
+def _own_group(memberships: Sequence[Membership], leaf: str) -> str:
+    group = PurePosixPath(cgroups.unified_path(memberships))
+    return str(group.parent if group.name == leaf else group)
+
+
+def _is_cpuset_seeded(directory: Path, mounts: Mapping[str, Mounted]) -> bool:
+    groups = (directory / entry for entry, mounted in mounts.items() if "cpuset" in mounted.names)
+    return any(cgroups.read(group / "cgroup.clone_children").strip() == "1" for group in groups)
+
+
+def _effective_options(mount: MountPoint | None) -> tuple[str, ...]:
     """The mount's options; a read-only file system makes the mount read-only."""
+    if mount is None:
+        return ()
     if "ro" in mount.super_options:
         return tuple("ro" if option == "rw" else option for option in mount.options)
     return mount.options
@@ -129,8 +139,12 @@ def _unified(group: str, own: MountPoint | None, leaf: str, base: Path) -> Unifi
     )
 
 
-def _propagation(mount: MountPoint) -> str:
-    return "slave" if any(field.startswith("master:") for field in mount.fields) else "private"
+def _unshared(tree: MountTree) -> tuple[tuple[str, str], ...]:
+    unshared = [mount for mount in tree.visible if not mount.is_shared]
+    return tuple(
+        (mount.mount_point, "slave" if any(field.startswith("master:") for field in mount.fields) else "private")
+        for mount in unshared
+    )
 
 
 def _securityfs(

@@ -79,8 +79,7 @@ def _directory(desired: Desired, state: State) -> Iterator[Change]:
 
 
 def _hierarchies(desired: Desired, state: State) -> Iterator[Change]:
-    held = {name for hierarchy in state.hierarchies for name in hierarchy.names}
-    if "devices" not in held and not state.has_user_namespace:
+    if "devices" not in state.controllers and not state.has_user_namespace:
         raise DindError(
             "the host has no v1 hierarchy with the controller devices, without which no engine starts",
             cure="mount it on the host: mkdir -p /sys/fs/cgroup/devices && "
@@ -88,18 +87,22 @@ def _hierarchies(desired: Desired, state: State) -> Iterator[Change]:
         )
     for hierarchy in _wanted(desired, state):
         entry = _mount_of(hierarchy, state)
-        if entry is None and hierarchy.number == NOT_YET and not state.is_host_namespace:
-            raise DindError(  # kernel/cgroup/cgroup-v1.c: cgroup1_root_to_use
-                f"the v1 hierarchy {hierarchy.names[0]} can only be made in the host's cgroup namespace",
-                cure="start the container with --cgroupns=host, or mount the hierarchy on the host first",
-            )
         if entry is None:
-            target = _entry_for(hierarchy, state)
-            group = hierarchy.path if state.is_container else "/"
-            is_new = target not in state.directories
-            yield changes.MountHierarchy(state.root, target, hierarchy.names, group, is_new_directory=is_new)
+            yield _mount(hierarchy, state)
         elif state.mounts[entry].is_read_only:
             yield changes.Remount(f"{state.root}/{entry}", state.mounts[entry].options)
+
+
+def _mount(hierarchy: Membership, state: State) -> Change:
+    if hierarchy.number == NOT_YET and not state.is_host_namespace:
+        raise DindError(  # kernel/cgroup/cgroup-v1.c: cgroup1_root_to_use
+            f"the v1 hierarchy {hierarchy.names[0]} can only be made in the host's cgroup namespace",
+            cure="start the container with --cgroupns=host, or mount the hierarchy on the host first",
+        )
+    entry = _entry_for(hierarchy, state)
+    group = hierarchy.path if state.is_container else "/"
+    is_new = entry not in state.directories
+    return changes.MountHierarchy(state.root, entry, hierarchy.names, group, is_new_directory=is_new)
 
 
 def _missing_links(desired: Desired, state: State) -> Iterator[Change]:
@@ -125,22 +128,24 @@ def _cpuset(desired: Desired, state: State) -> Iterator[Change]:
 
 
 def _unified(desired: Desired, state: State) -> Iterator[Change]:
-    unified = state.unified
-    if unified is None:
+    unified = state.unified or Unified(state.group, "/")
+    if state.unified is None:
         yield changes.MountUnified(state.root, state.unified_options)
-        unified = Unified(state.group, "/")
     elif "ro" in state.root_options:
         yield changes.Remount(state.root, state.root_options)
     delegates = desired.delegate == "always" or (desired.delegate == "auto" and state.is_container)
-    if not delegates or not unified.kind:
-        return
-    if unified.kind != "domain":
+    if delegates and _can_delegate(unified) and not (state.unified and unified.is_delegated):
+        yield Delegate(unified.directory(state.root), desired.leaf, unified.missing)
+
+
+def _can_delegate(unified: Unified) -> bool:
+    """False for the hierarchy's root group. Raises DindError for a threaded group."""
+    if unified.kind not in ("domain", ""):
         raise DindError(
             f"the control group {unified.group} is of type {unified.kind!r}, and an engine needs a domain",
             cure="start the container in a group of its own",
         )
-    if state.unified is None or (unified.controllers and (unified.has_processes or unified.missing)):
-        yield Delegate(unified.directory(state.root), desired.leaf, unified.missing)
+    return bool(unified.kind)
 
 
 def _securityfs(desired: Desired, state: State) -> Iterator[Change]:
@@ -161,9 +166,8 @@ def _wanted(desired: Desired, state: State) -> Iterator[Membership]:
         exposed = _would_be_exposed(hierarchy, state) if entry is None else _is_exposed(entry, desired, state)
         if not exposed:
             yield hierarchy
-    existing = {name for hierarchy in state.hierarchies for name in hierarchy.names}
     for name in desired.named:
-        if f"name={name}" not in existing:
+        if f"name={name}" not in state.controllers:
             yield Membership(NOT_YET, (f"name={name}",), "/")
 
 

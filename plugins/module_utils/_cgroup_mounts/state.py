@@ -52,6 +52,10 @@ class Unified:
     def missing(self) -> tuple[str, ...]:
         return tuple(name for name in self.controllers if name not in self.delegated)
 
+    @property
+    def is_delegated(self) -> bool:
+        return not self.controllers or not (self.has_processes or self.missing)
+
     def directory(self, root: str) -> str:
         """The directory of our group below the mount on ``root``. Raises ValueError where the mount hides it."""
         if not is_below(self.group, self.shown):
@@ -90,6 +94,11 @@ class State:
     unshared: tuple[tuple[str, str], ...]
     securityfs: Literal["mounted", "unmounted", "refused", "absent"]
     journal: tuple[Change, ...]
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        """The controllers of the kernel's v1 hierarchies, and the names of its named ones."""
+        return frozenset(name for hierarchy in self.hierarchies for name in hierarchy.names)
 
 
 class Change:

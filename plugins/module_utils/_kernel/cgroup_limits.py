@@ -44,9 +44,13 @@ def _groups(
         path = next(
             (member.path for member in memberships if (controller in member.names if v1 else member.is_v2)), mount.root
         )
-        below = PurePosixPath(path).relative_to(mount.root) if mountinfo.is_below(path, mount.root) else PurePosixPath()
-        group = base / mount.mount_point.lstrip("/") / below
-        yield from (group, *group.parents[: len(below.parts)])
+        yield from _upwards(mount, path, base)
+
+
+def _upwards(mount: mountinfo.MountPoint, path: str, base: Path) -> Iterator[Path]:
+    below = PurePosixPath(path).relative_to(mount.root) if mountinfo.is_below(path, mount.root) else PurePosixPath()
+    group = base / mount.mount_point.lstrip("/") / below
+    yield from (group, *group.parents[: len(below.parts)])
 
 
 def _cpus(group: Path) -> float | None:

@@ -87,8 +87,12 @@ def decide_version(memberships: Sequence[Membership], tree: MountTree, root: str
     own = tree.at(root)
     if own is not None and own.fstype == "cgroup2":
         return "v2"
-    beside = next((mount for mount in tree.directly_in(root) if mount.fstype == "cgroup2"), None)
-    in_use = beside is not None and (unified_path(memberships) != "/" or beside.root != "/")
+    in_use = _is_used_beside_v1(memberships, tree, root)
     if any(ENGINE_CONTROLLERS.intersection(membership.names) for membership in memberships):
         return "hybrid" if in_use else "v1"
     return "hybrid" if in_use and any(not membership.is_v2 for membership in memberships) else "v2"
+
+
+def _is_used_beside_v1(memberships: Sequence[Membership], tree: MountTree, root: str) -> bool:
+    beside = (mount for mount in tree.directly_in(root) if mount.fstype == "cgroup2")
+    return any(unified_path(memberships) != "/" or mount.root != "/" for mount in beside)
