@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,6 @@ def test_a_preallocated_image_keeps_its_space(storage: Storage, container: Conta
     container.call(remove_all, storage.data_root)
     container.call(storage.but(state="absent").converge)
     assert storage.image.stat().st_blocks * 512 >= 320 * MIB
+    groups = re.findall(r"^Group \d+:.*", run("dumpe2fs", str(storage.image)), re.MULTILINE)
+    assert groups
+    assert all("ITABLE_ZEROED" in group for group in groups), "no table is left for the kernel to zero by a hole"
