@@ -163,8 +163,7 @@ def plan(
     started anew; containers survive that (live restore). ``passes_frames``: the bridge needs no filter between ports.
     """
     writes = {name: changed(files, state) for name, files in desired.items()}
-    stop = [name for name in reversed(writes) if writes[name] and name in state.up]
-    start = [name for name in writes if name not in state.up or name in stop]
+    stop, start = _restarts(writes, state.up)
     return [
         *(StopService(layout.service(name)) for name in stop),
         *([RemoveLeftovers(layout.exec_root)] if state.leftovers else []),
@@ -173,6 +172,12 @@ def plan(
         *(_passing_frames(layout, state) if passes_frames and "dockerd" in start else []),
         *(StartService(layout.service(name)) for name in start),
     ]
+
+
+def _restarts(writes: Mapping[str, Sequence[_plan.Step[State]]], up: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The services to stop and those to start, each in the order to do so."""
+    stop = [name for name in reversed(list(writes)) if writes[name] and name in up]
+    return stop, [name for name in writes if name not in up or name in stop]
 
 
 def _passing_frames(layout: Layout, state: State) -> list[PassFrames]:
