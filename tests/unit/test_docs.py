@@ -161,17 +161,17 @@ def test_the_agents_defaults() -> None:
 
 
 def test_what_the_boot_sets_itself() -> None:
-    text = " ".join((ROOT / "docs/boot.md").read_text().split())
-    keys = re.search(r"what the boot sets itself: (.*?);", text)
-    assert keys
-    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(user_settings.OWNED_KEYS)
-    flags = re.search(r"as flags also (.*?);", text)
-    assert flags
-    owned = {flag.removeprefix("--") for flag in user_settings.OWNED_FLAGS if flag.startswith("--")}
-    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(user_settings.OWNED_KEYS)
-    beside = re.search(r"beside `MESOS_DIND_IPV6_RANGE` (.*?),? as flags", text)
-    assert beside
-    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == {f"--{key}" for key in ipv6.KEYS}
+    (file, where_file), (flags, where_flags), (beside, where_beside) = (
+        (set(re.findall(r"`([a-z0-9-]+)`", names)), where)
+        for names, where in table(ROOT / "docs/boot.md", "setting", "is refused")
+    )
+    assert file == set(user_settings.OWNED_KEYS)
+    assert where_file == "in the file and as flags"
+    owned = {flag for flag in user_settings.OWNED_FLAGS if flag.startswith("--")}
+    assert flags == owned - {f"--{key}" for key in user_settings.OWNED_KEYS}
+    assert where_flags == "as flags"
+    assert beside == set(ipv6.KEYS)
+    assert where_beside.startswith("beside `MESOS_DIND_IPV6_RANGE`, as flags")
 
 
 def test_each_command_is_named() -> None:
