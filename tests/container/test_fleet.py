@@ -175,15 +175,13 @@ def test_check_mode_predicts_the_first_run_and_changes_nothing(rollout: Rollout)
     assert rollout.predicted.status == 0, rollout.predicted.output
     others = rollout.first.changed_tasks_of("a2", "a3") - rollout.predicted.changed_tasks_of("a2", "a3")
     assert rollout.predicted.changed_tasks_of("a2", "a3") <= rollout.first.changed_tasks_of("a2", "a3")
-    # systemd knows no unit before it is written, and of what is fetched the folder is foretold.
-    unforeseen = ("storage : Enable it", "agent : Run it", "packages : Fetch packages")
+    # In check mode, systemd does not know the new units yet. The fetched packages are predicted by their folder.
+    unforeseen = ("storage : Enable the mount unit", "agent : Start the agent's service", "packages : Fetch packages")
     assert {task for _host, task in others} == {f"mesos.dind.{task}" for task in unforeseen}
-    not_yet = [task for host, task in rollout.predicted.changed_tasks if "cannot be looked at yet" in task]
-    assert not_yet == ["mesos.dind.network : Say that the network cannot be looked at yet"]
+    not_yet = [task for host, task in rollout.predicted.changed_tasks if "cannot be predicted yet" in task]
+    assert not_yet == ["mesos.dind.network : Report that the network cannot be predicted yet"]
     assert ("a1", not_yet[0]) in rollout.predicted.changed_tasks
-    assert (
-        "what is done to the network can be said once there are iptables, python3-netaddr" in rollout.predicted.output
-    )
+    assert "check mode cannot predict the network without iptables, python3-netaddr" in rollout.predicted.output
     assert rollout.after_check == rollout.before
 
 

@@ -103,8 +103,8 @@ def test_check_mode_has_foretold_the_first_run(provisioned: dict[str, str]) -> N
     foretold, done = (Played(0, provisioned[name].partition("PLAY RECAP")[0]) for name in ("foretold", "told"))
     assert foretold.changed_tasks
     assert foretold.changed_tasks <= done.changed_tasks
-    # systemd knows no unit before it is written.
-    unknown = {"mesos.dind.storage : Enable it", "mesos.dind.agent : Run it"}
+    # In check mode, systemd does not know the new units yet.
+    unknown = {"mesos.dind.storage : Enable the mount unit", "mesos.dind.agent : Start the agent's service"}
     assert {task for _host, task in done.changed_tasks - foretold.changed_tasks} == unknown
 
 
