@@ -1,4 +1,4 @@
-"""Inner containers for the tests of all scenarios."""
+"""Fixtures of all scenarios: inner containers."""
 
 from __future__ import annotations
 
