@@ -13,7 +13,7 @@ from vm_agents import MEMORY, Agent
 
 LEAF = "mesos-dind"
 
-# Slow tests run once in each namespace. Docker's init makes no difference to them: all processes are in the leaf by then.
+# Slow tests run once in each namespace. Docker's init makes no difference: all processes are in the leaf by then.
 in_both_namespaces = pytest.mark.parametrize("agent", ["private", "host, init"], indirect=True)
 in_a_private_namespace = pytest.mark.parametrize("agent", ["private", "private, init"], indirect=True)
 

@@ -30,8 +30,8 @@ def test_the_vm_ends_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
         pid = int(run.stdout.readline())
         vm = os.pidfd_open(pid)
         try:
-            # The process is first Python, for a moment in which its parent goes on already. Then it is setpriv, which may
-            # not have asked for the kernel's signal yet.
+            # The process is first Python, for a moment in which its parent goes on already. Then it is setpriv, which
+            # may not have asked for the kernel's signal yet.
             while not Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system"):
                 pass
             run.kill()
