@@ -176,7 +176,7 @@ def test_what_the_boot_sets_itself() -> None:
 
 def test_each_command_is_named() -> None:
     script = (ROOT / "roles/agent/files/mesos-dind").read_text()
-    commands = re.findall(r"^(\w+)\) ", script.partition("case ${1-} in")[2], re.MULTILINE)
+    commands = re.findall(r"^(\w+)\)", script.partition("case ${1-} in")[2], re.MULTILINE)
     assert {"boot", "converge"} < set(commands)
     for command in commands:
         assert f"mesos-dind {command}" in code(README) + code(ROOT / "docs/boot.md"), command
