@@ -1,16 +1,16 @@
-# syntax is BuildKit's own, without a frontend from a registry: the build must work where there is none.
+# No `# syntax=` line: BuildKit's own frontend needs no registry, and the build must work without one.
 ARG BASE_IMAGE=ubuntu:24.04
 
-# Where a Mesos comes from: nothing, unless the build is given --build-context mesos=DIR (or docker-image://NAME).
+# The source of a Mesos. It is empty unless the build gets --build-context mesos=DIR (or docker-image://NAME).
 FROM scratch AS mesos
 
-# Ansible and what the modules need, with their bytecode.
+# Ansible and the modules' libraries, with their bytecode.
 FROM ${BASE_IMAGE} AS ansible
 ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv
 COPY requirements.txt /tmp/
-# The secrets are for people behind a proxy of their own: a CA bundle, and pip's configuration.
+# The secrets are for users behind a proxy: a CA bundle, and pip's configuration.
 RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf \
     if [ -e /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi \
     && if [ -e /run/secrets/pip_conf ]; then export PIP_CONFIG_FILE=/run/secrets/pip_conf; fi \
@@ -41,7 +41,7 @@ RUN --mount=type=bind,from=mesos,target=/mnt/mesos --mount=type=secret,id=ca_bun
         /usr/share/ansible/collections/ansible_collections/mesos/dind/playbooks/build.yml \
     && rm -rf /var/lib/apt/lists/* /root/.ansible
 
-# The engine's files must not be on a volume that nobody asked for: it would leak, and hide the loop path.
+# No VOLUME for the engine's files: such a volume would outlive its container, and hide the storage in a loop image.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=2 CMD ["mesos-dind", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "-s", "--", "mesos-dind", "boot", "--"]

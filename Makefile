@@ -119,7 +119,7 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 	@$(BIN)/mypy tools tests/container molecule
 	@$(BIN)/mypy tests/vm
 	@$(BIN)/yamllint --strict .
-	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	@$(BIN)/shellcheck --external-sources --check-sourced $(SHELL_SCRIPTS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.cache/ansible" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/python tools/sanity.py
 

@@ -1,4 +1,4 @@
-"""Inner containers for the tests of all scenarios."""
+"""Fixtures of all scenarios: inner containers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Inner:
     def __init__(self, agent: Host) -> None:
         self.agent = agent
         self.id: str = agent.check_output("docker run --detach %s sleep 3600", TASK_IMAGE)
-        # Without --format '{{.NetworkSettings.IPAddress}}', which engines from 29 on do not have.
+        # Engines from 29 on have no {{.NetworkSettings.IPAddress}}.
         address = "{{.NetworkSettings.Networks.bridge.IPAddress}}"
         self.address: str = agent.check_output("docker inspect --format %s %s", address, self.id)
 
@@ -35,7 +35,7 @@ class Inner:
 
 @pytest.fixture
 def start_inner() -> Iterator[Callable[[Host], Inner]]:
-    """Starts an inner container in the given agent; it is gone after the test."""
+    """A function that starts an inner container in an agent. The fixture removes the container after the test."""
     started = []
 
     def start(agent: Host) -> Inner:

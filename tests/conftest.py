@@ -1,4 +1,4 @@
-"""For every lane: in CI nothing is skipped, so that a skipped test can't be taken for a passed one."""
+"""Configuration of every lane: in CI, a skipped test fails, so that nobody takes it for a passed one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
-# Times are no tests: beside other work, an example may take as long as it likes.
+# No deadline for an example: on a busy machine, its time proves nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

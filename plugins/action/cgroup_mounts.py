@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The module of the same name, in Ansible's own process where that makes no difference."""
+"""Run the module cgroup_mounts in Ansible's own process if that makes no difference; else as a module."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The task half of the hand-over: it checks, and leaves the rest to the callback of the same name.
+"""The task half of the hand-over: check the arguments. The callback of the same name execs the program.
 
-An action plugin runs in a forked worker, detached since ansible-core 2.19: an exec here would leave the parent
+An action plugin runs in a forked worker, detached since ansible-core 2.19. An exec here would leave the parent
 waiting for ever. The callback sees this task's result in the main process and execs there.
 """
 
@@ -33,13 +33,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         )[1]
         if CALLBACK not in constants.config.get_config_value("CALLBACKS_ENABLED"):
-            # Without it the play would end well and no agent would run.
+            # Without the callback, the play would succeed and no agent would run.
             raise AnsibleActionFail(f"the callback {CALLBACK} is not enabled; add it to callbacks_enabled")
         if not arguments["argv"]:
             raise AnsibleActionFail("argv is empty; it must name at least the program")
         for name, value in arguments["environment"].items():
             if not isinstance(value, str):
-                raise AnsibleActionFail(f"environment: {name} is no text but {value!r}")
+                raise AnsibleActionFail(f"environment: {name}={value!r} is not text; quote it")
         if not os.access(arguments["program"], os.X_OK):
             raise AnsibleActionFail(f"{arguments['program']} is not an executable file")
         return {**result, "changed": False, "hand_over": arguments}

@@ -1,16 +1,17 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The log of a boot: one line a step, with its time, on stderr."""
+"""The log of a boot: one line a step, with the step's seconds, on stderr."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: boot_log
 type: stdout
-short_description: A boot in a dozen readable lines
+short_description: Logs a boot in a dozen lines
 description:
-  - Prints a line for each step that did or found something, with the seconds it took, on stderr, and a line that
-    names the step, the cause and the cure where one failed. Stdout stays with the program that the boot hands over to.
+  - Prints a line on stderr for each step that did or found something, with the seconds that the step took.
+  - If a step fails, prints a line with the step, the cause and the remedy.
+  - Stdout belongs to the program that the boot hands over to.
 """
 
 from typing import Any

@@ -1,22 +1,22 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a boot did and how long it took, in a file for a machine to read, whatever callback writes the log."""
+"""The report of a boot as a JSON file, whichever callback writes the log."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: boot_report
 type: notification
-short_description: The steps of a boot and their times, as JSON
+short_description: Writes the steps of a boot and their times, as JSON
 description:
-  - Writes C(steps) and the C(seconds) of the whole run. Of each step, C(at) is when it began and C(told) when Ansible
-    had its answer, in seconds since the process was started, and C(ahead) whether it was done while Ansible was still
-    being loaded.
+  - Writes C(steps) and the C(seconds) of the whole run.
+  - A step began at C(at), and Ansible had the answer at C(told). Both are seconds since the start of the process.
+  - C(ahead) is true if the step was done while Ansible was still loading.
 requirements:
   - to be listed in C(callbacks_enabled), before P(mesos.dind.hand_over#callback), which does not return
 options:
   report:
-    description: Where the JSON goes.
+    description: The file to write.
     type: path
     default: /run/mesos-dind/boot.json
     ini:

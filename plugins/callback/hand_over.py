@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The process half of the hand-over: when the play has ended well, ansible-playbook becomes the program."""
+"""The process half of the hand-over: after a play that succeeded, ansible-playbook becomes the program."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ type: notification
 short_description: Becomes the program that mesos.dind.hand_over names
 description:
   - Remembers the result of a C(mesos.dind.hand_over) task and, at the end of a play in which no host failed,
-    replaces the C(ansible-playbook) process by that program.
+    replaces the C(ansible-playbook) process by the task's program.
   - The program gets the environment of the process that started C(ansible-playbook), plus what the task adds.
 requirements:
   - to be listed in C(callbacks_enabled)
 options:
   marker:
-    description: A file that is made just before the program starts. The supervisor tells the program's
-      exit status from Ansible's by it.
+    description: A file that is made just before the program starts. By this file, the supervisor tells the
+      program's exit status from Ansible's.
     type: path
     default: /run/mesos-dind/handed-over
     ini:
@@ -61,16 +61,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         try:
             become(self._wanted, Path(self.get_option("marker")))
         except Exception as error:
-            # To Ansible this would be a mere warning, and the play would end with 0 and without a program.
+            # Ansible would only warn and exit with 0, without a program.
             print(f"mesos-dind: agent: {error}; this is a bug, please report it", file=sys.stderr, flush=True)
             os._exit(70)
 
 
 def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
-    """Exec the program in this very process; where that fails, end it with 126 or 127, as a shell does."""
+    """Exec the program in this process. If the exec fails, the process exits with 126 or 127, as a shell does."""
     environment = starter_environment()
     environment.update({os.fsencode(name): os.fsencode(value) for name, value in wanted["environment"].items()})
-    # os.execve skips the clean-up at exit that removes this folder.
+    # Ansible's clean-up at exit would remove this folder, and os.execve skips it.
     shutil.rmtree(constants.DEFAULT_LOCAL_TMP, ignore_errors=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -95,17 +95,19 @@ def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
 
 
 def starter_environment() -> dict[bytes, bytes]:
-    """The environment of the parent process, as it was given to it, byte for byte.
+    """The parent process's initial environment, byte for byte.
 
-    Ansible's own is another: the entry point gives it a clean one, and Python adds to that (PEP 538).
+    Ansible's own environment differs: the entry point cleans it, and Python adds to it (PEP 538).
     """
     entries = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
 
 
 def default_signals() -> None:
-    """Every disposition back to the default and nothing blocked: Python ignores SIGPIPE and SIGXFSZ,
-    and a shell's background child ignores SIGINT and SIGQUIT."""
+    """Reset every signal to its default action, and unblock all signals.
+
+    Python ignores SIGPIPE and SIGXFSZ; a shell's background child ignores SIGINT and SIGQUIT.
+    """
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if number < signal.SIGRTMIN or signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

@@ -1,19 +1,19 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What the roles find and would change, as one JSON document: the output of ``mesos-dind status``."""
+"""The output of ``mesos-dind status``: what the roles find and would change, as one JSON document."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: status
 type: stdout
-short_description: What each role of this collection found and would change, as JSON
+short_description: Prints what each role of this collection found and would change, as JSON
 description:
-  - Prints one JSON document on stdout when the play is over, and nothing else.
-  - C(converged) is true when no role failed and none has anything to change. C(roles) has for each role that ran
-    C(found), the values that its module returns, C(changes), one text a change, C(warnings), and C(error), null
-    where it did not fail.
-  - Meant for check mode. Without it, C(changes) are those that were made.
+  - Prints one JSON document on stdout at the end of the play, and nothing else.
+  - C(converged) is true if no role failed and no role has anything to change.
+  - C(roles) has an entry for each role that ran. C(found) has the values that the role's module returns. C(changes) has
+    one text a change, C(warnings) the warnings. C(error) is null unless the role failed.
+  - Meant for check mode. In a real run, C(changes) are the changes that were made.
 """
 
 import json
@@ -23,7 +23,7 @@ from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.mesos.dind.plugins.plugin_utils._callback_results import role, task_and_answer
 
-# What an answer has beside what a module found.
+# Keys of an answer that are not a module's findings.
 ABOUT_THE_RUN = frozenset({"actions", "changed", "diff", "exception", "failed", "invocation", "msg", "warnings"})
 
 

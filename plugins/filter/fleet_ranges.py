@@ -8,17 +8,19 @@ name: fleet_ranges
 short_description: Plan disjoint ranges of one network for the agents of many hosts
 version_added: 0.1.0
 description:
-  - Gives each of the hosts one range of the outer network or several, for the offset of M(mesos.dind.bridged_net), of
-    the role C(mesos.dind.network) (C(network_offset)) or of an agent's container (C(DOCKER_NETWORK_OFFSET)).
-  - Hosts are served in the order of the list, each by the lowest ranges that are nobody's. So a host that is added at
-    the end moves no other. One that is taken away or added before others moves those behind it, unless O(pinned) keeps
-    them, and so does another number of O(agents).
-  - The range that holds the network's own address, which is the first, and the one that holds the broadcast address,
-    the last, are given to nobody. What is refused, is so in one line with the numbers.
+  - Gives each host one range or several ranges of the outer network. The offset of a range is for
+    M(mesos.dind.bridged_net), the role C(mesos.dind.network) (C(network_offset)) or an agent's container
+    (C(DOCKER_NETWORK_OFFSET)).
+  - Serves the hosts in the order of the list. Each host gets the lowest free ranges. So a host that is added at the end
+    moves no other host.
+  - A host that is removed, or added before others, moves the hosts behind it. So does another number of O(agents).
+    O(pinned) keeps hosts where they are.
+  - No host gets the first range, which has the network's own address, or the last one, which has the broadcast address.
+    The filter refuses wrong input in one line with the numbers.
 positional: _input, network
 options:
   _input:
-    description: The hosts' names, each once, as in an inventory's group.
+    description: The hosts' names, each once, for example an inventory's group.
     type: list
     elements: str
     required: true
@@ -32,23 +34,24 @@ options:
     default: 24
   agents:
     description:
-      - How many ranges a host gets, from 1 up. A number is for all hosts. A dictionary has numbers for the hosts that
-        it names, and the others get one.
+      - Number of ranges a host, from 1 up. A number is for all hosts. A dictionary has a number for each host that it
+        names; other hosts get one range.
     type: raw
     default: 1
   reserved:
     description:
-      - What no range may meet, as addresses (V(10.20.0.1)), networks in CIDR notation (V(10.20.8.0/21)) or spans
-        (V(10.20.4.10-10.20.5.99)). These must be the gateway, the hosts' own addresses and the pool of a DHCP server,
-        as far as they are not in the first range. The plan cannot know them.
+      - Addresses that no range may contain, as addresses (V(10.20.0.1)), networks in CIDR notation (V(10.20.8.0/21)) or
+        spans (V(10.20.4.10-10.20.5.99)).
+      - Name the gateway, the hosts' own addresses and the pool of a DHCP server, unless they are in the first range.
+        The filter cannot know them.
     type: list
     elements: str
     default: []
   pinned:
     description:
-      - Offsets that are given already, for each host an offset or a list of them, as dotted quads (V(0.0.3.0)) or as
-        integers. They are the host's first ranges, and it gets others only where O(agents) asks for more.
-      - The offsets of a host that is not in the list are given to nobody.
+      - Offsets that hosts have already. Each host has an offset or a list of offsets, as dotted quads (V(0.0.3.0)) or
+        as integers. They are the host's first ranges. The host gets further ranges only if O(agents) is greater.
+      - No host gets the offsets of a host that is not in the list.
     type: dict
     default: {}
 requirements:
@@ -68,15 +71,16 @@ plan: >-
   {{ groups['mesos_agents'] | mesos.dind.fleet_ranges(
        '192.168.1.0/24', size=28, agents={'a1': 4}, reserved=['192.168.1.254', '192.168.1.100-192.168.1.149']) }}
 
-# a3 keeps what it had although a2 is gone.
+# a3 keeps its range although a2 is gone.
 plan_without_a2: "{{ ['a1', 'a3'] | mesos.dind.fleet_ranges('10.20.0.0/16', pinned={'a3': '0.0.3.0'}) }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - For each host its first range, and in C(agents) all of them, that one included. Each has C(offset), a dotted quad
-      that counts from the network's own address; C(size), the prefix length; and C(cidr), the range itself.
+    - Each host's first range, and in C(agents) all its ranges, including the first.
+    - Each range has C(offset), a dotted quad from the network's own address. It also has C(size), the prefix length,
+      and C(cidr), the range itself.
   type: dict
   sample:
     a1:
@@ -112,7 +116,7 @@ def fleet_ranges(
     reserved: Iterable[str] = (),
     pinned: Mapping[str, object] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The filter; see DOCUMENTATION. Raises AnsibleFilterError."""
+    """The ranges of each host; see DOCUMENTATION. Raises AnsibleFilterError."""
     try:
         fleet = _fleet(hosts, network, size, agents, reserved, {} if pinned is None else pinned)
         return {host: _described(fleet.subnet, ranges) for host, ranges in plan(fleet).items()}
@@ -161,7 +165,7 @@ def _mapping(name: str, value: object) -> Mapping[object, object]:
 
 
 def _number(name: str, value: object) -> int:
-    """Also of a text: ansible-core before 2.19 makes one of every template's result."""
+    """The number, which may be given as text: before ansible-core 2.19, a template's result is always text."""
     text = str(value)
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise DindError(f"{name}: {text!r} is not a whole number from 1 up")
@@ -177,7 +181,7 @@ def _described(subnet: IPNetwork, ranges: list[IPNetwork]) -> dict[str, Any]:
 
 
 class FilterModule:
-    """What Ansible asks for filters."""
+    """The filters, as Ansible loads them."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"fleet_ranges": fleet_ranges}

@@ -10,9 +10,9 @@ short_description: Lets a program take the place of ansible-playbook
 version_added: 0.1.0
 description:
   - Names the program that the C(ansible-playbook) process becomes when the play has ended and no host has failed.
-    It keeps the process id, the standard streams and the working folder, and no Ansible process is left.
-  - It is an action plugin that only checks its arguments. The exec itself is done by the callback plugin
-    P(mesos.dind.hand_over#callback), which must be listed in C(callbacks_enabled).
+    The program keeps the process id, the standard streams and the working folder. No Ansible process is left.
+  - The module is an action plugin that only checks its arguments. The callback plugin P(mesos.dind.hand_over#callback)
+    execs the program. It must be listed in C(callbacks_enabled).
   - The program's environment is the one of the process that started C(ansible-playbook), plus O(environment).
 author:
   - The mesos.dind Authors (@mesos-dind)
@@ -22,7 +22,7 @@ options:
     type: path
     required: true
   argv:
-    description: The argument vector, the program's own name first.
+    description: The argument vector, beginning with the program's name.
     type: list
     elements: str
     required: true
@@ -32,9 +32,9 @@ options:
     default: {}
   recovery:
     description:
-      - Whether the program is a Mesos agent whose former life, in its work directory, is to be made fit for recovery.
-      - Where its host name is another one than the last time, which an agent does not recover from, it starts as a new
-        agent. Only the link C(meta/slaves/latest) goes.
+      - Whether the program is a Mesos agent that may have to recover from the state in its work directory.
+      - An agent cannot recover after its host name has changed. If it has changed, the agent starts as a new one. Only
+        the link C(meta/slaves/latest) is removed.
     type: bool
     default: false
 attributes:

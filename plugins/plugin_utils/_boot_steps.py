@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The steps of a boot and their times, as the callbacks see them: for the log, and for the report."""
+"""The steps of a boot and their times, for the log and the report."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._callback_results impor
 
 @dataclass(frozen=True)
 class Step:
-    """What was done, in ``seconds``. ``at`` is when it began and ``told`` when Ansible had its answer, in seconds since
-    the process was started; ``ahead`` whether it was done while Ansible was still being loaded."""
+    """A step and its ``actions``, which took ``seconds``.
+
+    It began ``at`` seconds after the start of the process, and Ansible had the answer after ``told`` seconds. ``ahead``
+    is true if the step was done while Ansible was still loading.
+    """
 
     step: str
     at: float
@@ -27,17 +30,17 @@ class Step:
 
 
 class Clock:
-    """Times the steps of this process, one after the other."""
+    """The times of this process's steps, one after the other."""
 
     def __init__(self) -> None:
         self._started = self._marked = process_start()
 
     def loaded(self) -> Step:
-        """Ansible itself, when the play begins."""
+        """The step of loading Ansible. Call it when the play begins."""
         return self._step("ansible", ["ready"])
 
     def step(self, result: Any) -> Step | None:
-        """The step that a task's result is of; None where it is none."""
+        """The step that a task's result reports, or None."""
         task, answer = task_and_answer(result)
         if "actions" in answer:
             return self._step(role(task), answer["actions"] or ["nothing to do"], answer.get("head_start"))
@@ -46,12 +49,12 @@ class Clock:
         return None
 
     def elapsed(self) -> float:
-        """Seconds since the process was started."""
+        """Seconds since the start of the process."""
         return now() - self._started
 
     def _step(self, name: str, actions: list[str], head_start: dict[str, float] | None = None) -> Step:
-        """A step's time is from the end of the one before it, so that nothing of the boot is left out; or, where it
-        was done while Ansible was still being loaded, its own."""
+        """A step's time begins with the end of the step before it, so that no time of the boot is left out. A step that
+        was done while Ansible was loading has its own time."""
         began, self._marked = self._marked, now()
         ended = self._marked
         if head_start:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Ranges for the agents of many hosts on one network: who gets which. What a range may be is _ranges' to know."""
+"""Assign ranges of one network to the agents of many hosts. The rules for a range are in _bridged_net/ranges.py."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fleet:
-    """``agents`` is the number of ranges of each host, in the order in which they are served.
+    """``agents`` is the number of ranges of each host, in the order in which hosts are served.
 
-    ``pinned`` are offsets that are somebody's already, also of hosts that ``agents`` does not name.
+    ``pinned`` has the offsets that hosts have already; ``agents`` need not name these hosts.
     """
 
     subnet: IPNetwork
@@ -37,10 +37,10 @@ class Fleet:
 
 
 def plan(fleet: Fleet) -> dict[str, list[IPNetwork]]:
-    """The ranges of each host: those that are pinned to it, then the lowest that are nobody's.
+    """The ranges of each host: first its pinned ranges, then the lowest free ones.
 
-    A host's ranges follow from the hosts before it and from what is pinned and reserved, and not from the hosts after
-    it. Raises RangeError when there are too few, or when what is pinned cannot be had.
+    A host's ranges depend on the hosts before it, on ``pinned`` and on ``reserved``, but not on the hosts after it.
+    Raises RangeError if there are too few ranges, or if a pinned range is not allowed.
     """
     pinned = _pinned(fleet)
     missing = {host: number - len(pinned.get(host, ())) for host, number in fleet.agents.items()}
@@ -76,7 +76,7 @@ def _pinned_range(fleet: Fleet, host: str, offset: str) -> IPNetwork:
     try:
         if parse_offset(offset) == AUTO:
             raise RangeError('"auto" is no fixed offset')
-        # Hosts' own addresses and the gateway are among what is reserved; the network's own address is barred anyway.
+        # ``reserved`` has the hosts' own addresses and the gateway. carve itself refuses the network's own address.
         found = carve(fleet.subnet, fleet.subnet.network, offset, fleet.size, gateway=None)
     except (RangeError, ValueError) as error:
         raise RangeError(f"pinned: {host}: {error}") from None

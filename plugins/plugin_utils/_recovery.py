@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a Mesos agent finds of its former life, in a container that may have got another host name since."""
+"""Prepare a Mesos agent's recovery, in a container whose host name may have changed since the agent's last run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# In the work directory: the host name of the last agent that was started there.
+# A file in the work directory: the host name of the last agent that was started there.
 NOTE = "mesos-dind-hostname"
 
 
 def setting(name: str, argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """What the agent is told: by a flag ``--name=value``, which wins, or by ``MESOS_NAME``."""
+    """The agent's setting: the flag ``--name=value``, or without the flag the variable ``MESOS_NAME``."""
     prefix = f"--{name}="
     given = [word.removeprefix(prefix) for word in argv if word.startswith(prefix)]
     return given[-1] if given else environment.get(f"MESOS_{name.upper()}")
 
 
 def host_name(argv: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What the agent calls its host: what it is told, or the name of its address, or that address itself.
+    """The agent's name for its host: the ``hostname`` setting, the name of its address, or the address itself.
 
     https://mesos.apache.org/documentation/latest/configuration/agent/ (hostname, hostname_lookup). Raises OSError.
     """
@@ -34,10 +34,10 @@ def host_name(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def prepare(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """Let an agent whose host name has changed since its last life start as a new one; returns what to tell of it.
+    """If the host name has changed since the agent's last run, let the agent start as a new one.
 
-    It would refuse to recover otherwise ("Incompatible agent info detected"), and end. Only the link to its last id
-    goes: no sandbox, no image. Raises OSError.
+    Otherwise the agent would refuse to recover ("Incompatible agent info detected") and end. Only the link to its last
+    id is removed: no sandbox, no image. Returns a line for the log, or None. Raises OSError.
     """
     work = setting("work_dir", argv, environment)
     if not work:

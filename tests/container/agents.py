@@ -1,4 +1,4 @@
-"""An agent container, as the tests of this folder see it."""
+"""An agent container, and what the tests of this folder ask of it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from docker.models.containers import Container
 
 STANDIN = Path(__file__).parents[1] / "standin/mesos-agent"
 
-# Seconds. A boot takes two to four on two cores; this is only where a test gives up.
+# Seconds until a test gives up. A boot takes two to four seconds on two cores.
 BOOT_LIMIT = 90
 
-# What an engine says where its runc, before 1.2, has started nothing: that copies itself first, and now and then, once
-# in one or two thousand times on a busy machine, the kernel calls the copy busy. Its log has then, as fatal, "could not
-# ensure we are a cloned binary: Device or resource busy" (runc, libcontainer/nsenter/cloned_binary.c).
+# The engine's error if its runc (before 1.2) started nothing. runc copies itself first. On a busy machine, the kernel
+# calls the copy busy once in one or two thousand times. runc then logs, as fatal, "could not ensure we are a cloned
+# binary: Device or resource busy" (runc, libcontainer/nsenter/cloned_binary.c).
 NOTHING_STARTED = "waiting for init preliminary setup: read init-p: connection reset by peer"
 ATTEMPTS = 3
 
 
 class Executed(NamedTuple):
-    """What a command in a container came to: its status, and stdout and stderr together."""
+    """The result of a command in a container: its status, and its stdout and stderr together."""
 
     exit_code: int
     output: bytes
@@ -42,10 +42,10 @@ class Agent:
         self.container = container
 
     def await_line(self, text: str) -> None:
-        """Follow the log of this life of the container until a line has ``text`` in it; fail when it ends before."""
+        """Follow the log since the container's start until a line has ``text`` in it. Fail if the log ends first."""
         seen: list[str] = []
         with contextlib.closing(self.container.logs(stream=True, follow=True, since=self.started)) as stream:
-            # The stream blocks; closing it from outside is what ends a wait that has lasted too long.
+            # The stream blocks, so a timer closes it when the wait has lasted too long.
             alarm = threading.Timer(BOOT_LIMIT, self.container.kill)
             alarm.start()
             try:
@@ -59,19 +59,19 @@ class Agent:
 
     def await_boot(self) -> Agent:
         self.await_line("handing over to")
-        # The line is written just before the exec, the marker too: health asks for both the engine and the agent.
+        # The line and the marker are written just before the exec: health checks both the engine and the agent.
         while self.exec("test", "-e", "/run/mesos-dind/handed-over").exit_code:
             pass  # an exec in a container that has ended fails the test
         self.container.reload()
         if self.container.attrs["Config"]["Cmd"][0] in ("mesos-slave", "mesos-agent"):
-            self.await_line("stand-in agent: running")  # by then it has written down how it was started
+            self.await_line("stand-in agent: running")  # the stand-in has recorded its start by then
         return self
 
     def exec(self, *argv: str) -> Executed:
         """Run a command in the container, which must be running.
 
-        By the client, since the SDK's exec_run loses output now and then: https://github.com/docker/docker-py/issues/2042
-        Again where this engine, or an inner one's `docker exec`, has started nothing.
+        Uses the client: the SDK's exec_run sometimes loses output (https://github.com/docker/docker-py/issues/2042).
+        Tries again if this engine, or an inner engine's `docker exec`, started nothing.
         """
         for _ in range(ATTEMPTS):
             done = subprocess.run(
@@ -94,7 +94,7 @@ class Agent:
         return text
 
     def inner(self, *argv: str) -> str:
-        """A docker command of the inner engine."""
+        """The output of a docker command of the inner engine."""
         return self.run("docker", *argv).strip()
 
     def load(self, archive: bytes) -> None:
@@ -103,7 +103,7 @@ class Agent:
         self.inner("load", "--quiet", "--input", "/tmp/task.tar")
 
     def launch(self, net: str, image: str, command: str) -> str:
-        """Have the stand-in run a task, whose `docker run` stays attached; the name of its container, which runs."""
+        """Have the stand-in run a task with an attached `docker run`. Returns the name of the running container."""
         count = len(self.read("/run/standin/launched").splitlines())
         script = """
             echo "$@" >/run/standin/launch
@@ -128,14 +128,14 @@ class Agent:
         return self.container.logs(stdout=False).decode(errors="replace").splitlines()
 
     def source(self, destination: str) -> Path:
-        """Where on this machine what is mounted at ``destination`` lies."""
+        """The path on this machine of the mount at ``destination``."""
         self.container.reload()
         (mount,) = (mount for mount in self.container.attrs["Mounts"] if mount["Destination"] == destination)
         return Path(mount["Source"])
 
     @property
     def started(self) -> float:
-        """Seconds since the epoch."""
+        """The time of the container's last start, in seconds since the epoch."""
         self.container.reload()
         return datetime.fromisoformat(self.container.attrs["State"]["StartedAt"]).timestamp()
 
@@ -170,13 +170,13 @@ def loop_devices() -> set[str]:
 
 
 def attached_to(image: Path) -> str:
-    """The loop device of this very file. By its path it would be that of any agent."""
+    """The loop device of this file. Not by its path, which is the same for the images of all agents."""
     found = subprocess.run(["losetup", "--associated", str(image)], check=True, capture_output=True, text=True)
     return found.stdout
 
 
 def assert_given_back(image: Path) -> None:
-    """The image has no loop device any more, and its file system is clean."""
+    """Assert that the image has no loop device any more, and that its file system is clean."""
     assert not attached_to(image)
     command = ["e2fsck", "-f", "-n", str(image)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ from persisted import IN_MACHINE, Machine, ssh_config
 IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 TASK_IMAGE = "mesos-dind-task:latest"
 TOOLS = Path(__file__).parents[2] / "tools"
-# systemd 257, of Debian 13, refuses control groups v1, which hosts of these tests may have.
+# Debian 13's systemd 257 refuses cgroup v1, which hosts of these tests may have.
 MACHINE_SUITE = "bookworm"
 
 ImageOn = Callable[[str], str]
@@ -34,7 +34,7 @@ MakeNetwork = Callable[..., Network]
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """The outer engine. What this session made, by its label, is gone afterwards, also after a test that died."""
+    """The outer engine. The fixture removes all that has this session's label, also after a test that died."""
     client = docker.from_env(timeout=BOOT_LIMIT)
     client.ping()
     yield client
@@ -94,7 +94,7 @@ def start_any(engine: docker.DockerClient, label: str) -> Start:
 
 @contextlib.contextmanager
 def gone_afterwards(start_any: Start) -> Iterator[Start]:
-    """Starts agents that are gone, with their anonymous volumes, when the context is left."""
+    """A function that starts agents. The context's end removes them and their anonymous volumes."""
     made: list[Agent] = []
 
     def start(*command: str, **options: Any) -> Agent:
@@ -112,21 +112,21 @@ def gone_afterwards(start_any: Start) -> Iterator[Start]:
 
 @pytest.fixture
 def start(start_any: Start) -> Iterator[Start]:
-    """Starts agents that are gone when the test is over."""
+    """A function that starts agents. The fixture removes them after the test."""
     with gone_afterwards(start_any) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def start_for_all(start_any: Start) -> Iterator[Start]:
-    """Starts agents for all tests of a file; gone when they are over."""
+    """A function that starts agents for all tests of a file. The fixture removes them after the last test."""
     with gone_afterwards(start_any) as start:
         yield start
 
 
 @pytest.fixture
 def volume(engine: docker.DockerClient, label: str) -> Iterator[str]:
-    """A named volume on the outer engine. On it overlay works, so that no loop image is needed."""
+    """A named volume on the outer engine. Overlay works on a volume, so the agent needs no loop image."""
     key, _, value = label.partition("=")
     made = engine.volumes.create(labels={key: value})
     yield str(made.name)
@@ -136,13 +136,13 @@ def volume(engine: docker.DockerClient, label: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def task_archive(engine: docker.DockerClient) -> bytes:
-    """The tiny image of inner containers, as ``docker save`` gives it."""
+    """The small image of inner containers, as an archive of ``docker save``."""
     return b"".join(engine.images.get(TASK_IMAGE).save(named=True))
 
 
 @pytest.fixture(scope="session")
 def image_on() -> ImageOn:
-    """The agent image on another release of Debian than the image under test; built when it is first asked for."""
+    """A function that builds the agent image on another release of Debian. It builds each image once."""
 
     @functools.cache
     def build(suite: str) -> str:
@@ -159,7 +159,7 @@ def image_on() -> ImageOn:
 
 @pytest.fixture(scope="session")
 def machine_image() -> str:
-    """The prefix of the images' names; their stages are the tags."""
+    """The prefix of the machine images' names. Each stage of the Dockerfile is a tag."""
     base, name = f"mesos-dind-base:{MACHINE_SUITE}", "mesos-dind-machine"
     engine = [sys.executable, str(TOOLS / "engine.py"), "base-image", f"--suite={MACHINE_SUITE}", f"--name={base}"]
     subprocess.run(engine, check=True)
@@ -172,13 +172,13 @@ def machine_image() -> str:
 
 @pytest.fixture(scope="session")
 def networkd_image_on() -> ImageOn:
-    """A machine whose network is systemd-networkd's, on a release of Debian; built when it is first asked for."""
+    """A function that builds a machine with systemd-networkd on a release of Debian. It builds each image once."""
     return functools.partial(network_image, "networkd")
 
 
 @pytest.fixture(scope="session")
 def ifupdown_image_on() -> ImageOn:
-    """The same with ifupdown."""
+    """A function that builds a machine with ifupdown on a release of Debian. It builds each image once."""
     return functools.partial(network_image, "ifupdown")
 
 
@@ -194,7 +194,7 @@ def network_image(manager: str, suite: str) -> str:
 
 @pytest.fixture(scope="module")
 def control() -> Iterator[Control]:
-    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path has little room
+    with tempfile.TemporaryDirectory(prefix="mesos-dind-") as folder:  # short: a unix socket's path is limited
         made = new_control(Path(folder))
         yield made
         made.leave()
@@ -209,8 +209,10 @@ def outer_network(engine: docker.DockerClient) -> netaddr.IPNetwork:
 
 @pytest.fixture(scope="session")
 def make_network(engine: docker.DockerClient, label: str) -> MakeNetwork:
-    """Makes user-defined networks whose agents get their addresses from the first /24 of a /16, and with ``ipv6`` also
-    from a /64. Who asks for one removes it."""
+    """A function that makes user-defined networks; its caller removes them.
+
+    Agents get their addresses from the first /24 of a /16, and with ``ipv6`` also from a /64.
+    """
     key, _, value = label.partition("=")
 
     def make(ipv6: bool = False) -> Network:
@@ -218,7 +220,7 @@ def make_network(engine: docker.DockerClient, label: str) -> MakeNetwork:
             pools = [docker.types.IPAMPool(f"10.{second}.0.0/16", f"10.{second}.0.0/24", f"10.{second}.0.1")]
             if ipv6:
                 pools.append(docker.types.IPAMPool(f"fd00:6d64:{second}::/64", gateway=f"fd00:6d64:{second}::1"))
-            with contextlib.suppress(docker.errors.APIError):  # somebody else's
+            with contextlib.suppress(docker.errors.APIError):  # another network has this subnet
                 made = engine.networks.create(
                     f"mesos-dind-test-{uuid.uuid4().hex[:12]}",
                     ipam=docker.types.IPAMConfig(pool_configs=pools),
@@ -234,7 +236,7 @@ def make_network(engine: docker.DockerClient, label: str) -> MakeNetwork:
 
 @pytest.fixture(scope="module")
 def machines_network(make_network: MakeNetwork) -> Iterator[Network]:
-    """One for the machines of a whole file."""
+    """A network for the machines of a whole file."""
     made = make_network()
     yield made
     made.remove()
@@ -266,7 +268,7 @@ def machine_with(
                 image=image,
                 standin=False,
                 network=user_network.name,
-                mac_address="02:42:6d:64:00:09",  # the same one after a restart
+                mac_address="02:42:6d:64:00:09",  # the same after a restart
                 tmpfs={"/run": "", "/tmp": ""},
                 volumes={str(REPOSITORY): IN_MACHINE},
                 env={"AUTHORIZED_KEY": key.with_suffix(".pub").read_text(), **environment}

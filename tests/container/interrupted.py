@@ -1,9 +1,9 @@
-"""Run in a machine with systemd-networkd or ifupdown: bridged_net killed between any two steps, in both directions.
+"""Kill bridged_net between any two steps, in both directions. Runs in a machine with systemd-networkd or ifupdown.
 
     python3 interrupted.py PARAMS
 
-PARAMS are the module's, as JSON. Prints what it did, and fails at the first point from which the next run does not
-reach its goal.
+PARAMS are the module's, as JSON. Prints the interruptions, and fails at the first one after which the next run does
+not reach its goal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ABSENT = {"state": "absent"}
 
 @dataclasses.dataclass(frozen=True)
 class Unmarked(Step[Any]):
-    """networkd has followed, and whoever told it was killed before it could take that down."""
+    """A run that was killed after networkd had followed and before the run recorded that."""
 
     follow: Follow
 
@@ -46,7 +46,7 @@ class Unmarked(Step[Any]):
 
 @dataclasses.dataclass(frozen=True)
 class Doubled(Step[Any]):
-    """The new dhclient is there, and whoever started it was killed before it could end the old one."""
+    """A run that was killed after it had started the new dhclient and before it ended the old one."""
 
     move: MoveClient
 
@@ -67,7 +67,7 @@ def steps(params: Mapping[str, Any]) -> list[Step[Any]]:
 
 
 def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
-    """The beginnings of a plan from where it touches files on; some of them, the order being the same, were cut."""
+    """The prefixes of a plan, from the first step that writes files on; some end within their last step."""
     first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles | WriteStanzas))
     for index in range(first, len(planned)):
         step = planned[index]
@@ -85,7 +85,7 @@ def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
 
 @dataclasses.dataclass(frozen=True)
 class Arranged:
-    """``up`` is what ifupdown says, by device, and ``leasing`` are the devices that have a dhclient."""
+    """The network. ``up`` is ifupdown's state of each device; ``leasing`` are the devices that have a dhclient."""
 
     network: Network
     up: Mapping[str, str]
@@ -93,7 +93,7 @@ class Arranged:
 
 
 def arranged() -> Arranged:
-    """Addresses and routes, without what comes and goes by itself."""
+    """The network, without the attributes that change by themselves."""
     found = _links.read(Runner())
     links = [
         dataclasses.replace(link, index=0, addresses=tuple(a for a in link.addresses if not a.is_link_local))

@@ -1,6 +1,6 @@
-"""What limits do to inner containers: tried by this lane where it runs, and by tests/vm on cgroup v2.
+"""The effect of limits on inner containers. This lane tries it on its host's cgroups, and tests/vm on cgroup v2.
 
-The containers tell themselves what happened to them, so that nothing here knows where a machine has their groups.
+The containers themselves report what happened, so that no test needs to know the place of their groups.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Protocol
 
 TASK_IMAGE = "mesos-dind-task:latest"
 
-# One buffer larger than any limit here. The shell survives, and reads what the kernel counted: of its group on v1, then
-# on v2.
+# One buffer larger than any limit here. The shell survives and reads the kernel's counters of its group: first v1's
+# files, then v2's.
 HOG = """\
 exec 2>/dev/null
 dd if=/dev/zero of=/dev/null bs=1500M count=1
@@ -24,7 +24,7 @@ for group in /sys/fs/cgroup/memory /sys/fs/cgroup; do
 done
 """
 
-# Builtins only, once there is no room for another process.
+# At the process limit, the shell can run builtins only.
 BOMB = """\
 exec 2>/dev/null
 (for number in $(seq 100); do sleep 1000 & done)
@@ -37,7 +37,7 @@ echo "refused $refused"
 """
 
 BUSY = "while :; do :; done"
-ENOUGH = 300  # hundredths of a second (USER_HZ) of the processor's time
+ENOUGH = 300  # processor time in hundredths of a second (USER_HZ)
 
 
 class Agent(Protocol):
@@ -50,7 +50,7 @@ class Agent(Protocol):
 
 @contextlib.contextmanager
 def running(agent: Agent, script: str, *options: str) -> Iterator[str]:
-    """An inner container with a shell script, which is gone when the context is left."""
+    """An inner container that runs a shell script. The context's end removes it."""
     made = agent.inner("run", "--detach", "--network=none", *options, TASK_IMAGE, "sh", "-c", script).strip()
     try:
         yield made
@@ -71,12 +71,12 @@ def eat(agent: Agent, memory: str) -> dict[str, int]:
 
 
 def multiply(agent: Agent, limit: int) -> dict[str, int]:
-    """How many ``processes`` a container that starts 100 has in the end, and how many the kernel ``refused``."""
+    """The number of ``processes`` of a container that starts 100, and the number that the kernel ``refused``."""
     return told_by(agent, BOMB, f"--pids-limit={limit}")
 
 
 def compete(agent: Agent, shares: int, other_shares: int) -> float:
-    """How many times the other's time on the same processor a busy container gets."""
+    """The ratio of two busy containers' times on the same processor."""
 
     def used() -> tuple[int, int]:
         lines = agent.run("cat", *(f"/proc/{pid}/stat" for pid in pids)).splitlines()

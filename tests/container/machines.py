@@ -1,4 +1,4 @@
-"""Machines under systemd, as containers with an ssh server, and Ansible's way to them: its real command line."""
+"""Machines under systemd, as containers with an ssh server, and Ansible's command line to provision them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any
 from agents import BOOT_LIMIT, Agent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUN_LIMIT = 900  # seconds, for what is hung
+RUN_LIMIT = 900  # seconds until a run counts as hung
 
-# What is to be as before once a machine is given back, as the shell commands that show it.
+# Shell commands whose output must be the same before provisioning and after a machine is given back.
 TRACES = {
     "addresses": "ip -brief address show",
     "routes": "ip route show",
     "mounts": "findmnt --noheadings --raw --output TARGET,SOURCE,FSTYPE | grep -v '^/run/docker/netns/'",
     "units": "find /etc/systemd /etc/mesos-dind -not -type d -printf '%p %l\\n' 2>/dev/null | sort",
     "engine": "find /etc/docker -type f -exec sha256sum {} + 2>/dev/null | sort",
-    # Not which tables and chains were ever looked at.
+    # Without the tables and chains that a query creates.
     "rules": "iptables-save | grep -e '^-A' -e ' DROP ' | sed 's/ \\[[0-9:]*\\]$//'",
     "forwarding": "sysctl net.ipv4.ip_forward",
     "services": "systemctl is-active docker.service docker.socket containerd.service || true",
@@ -36,14 +36,14 @@ TRACES = {
 
 @dataclass(frozen=True)
 class Played:
-    """What a run of ``ansible-playbook`` came to."""
+    """The result of a run of ``ansible-playbook``."""
 
     status: int
     output: str = field(repr=False)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """The recap, by host: ``ok``, ``changed``, ``failed`` and so on. A host whose turn never came has none."""
+        """The recap by host: ``ok``, ``changed``, ``failed`` and so on. A host whose batch never ran has none."""
         recap = self.output.rpartition("PLAY RECAP")[2]
         lines = re.findall(r"^(\S+)\s+: (ok=.*)$", recap, re.MULTILINE)
         return {host: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", rest)} for host, rest in lines}
@@ -55,7 +55,7 @@ class Played:
 
     @property
     def changed_tasks(self) -> set[tuple[str, str]]:
-        """Each host with each task that changed it, in whatever role or play."""
+        """Each host with each task that changed it, in any role or play."""
         tasks = re.findall(r"^TASK \[(.*)\] \**\n((?:(?!TASK |PLAY ).*\n)*)", self.output, re.MULTILINE)
         return {(host, task) for task, told in tasks for host in re.findall(r"^changed: \[(\w+)\]", told, re.MULTILINE)}
 
@@ -64,7 +64,7 @@ class Played:
 
     @property
     def refusals(self) -> dict[str, str]:
-        """What each failed host said."""
+        """The message of each failed host."""
         told = re.findall(r"^(?:fatal|failed): \[(\w+)\].*? => (\{.*\})$", self.output, re.MULTILINE)
         return {host: json.loads(answer)["msg"] for host, answer in told}
 
@@ -125,7 +125,7 @@ class Control:
         return self.ssh(host, shlex.join(argv)).stdout
 
     def admit(self, host: str, agent: Agent) -> None:
-        """Wait until ssh gets to the container by the key, which it is given."""
+        """Install the key in the container, and wait until ssh answers."""
         self.addresses[host] = agent.address
         public = self.folder.joinpath("key.pub").read_text()
         agent.run("sh", "-c", f"mkdir -p -m 700 /root/.ssh && echo {shlex.quote(public)} >/root/.ssh/authorized_keys")

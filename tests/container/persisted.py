@@ -1,4 +1,4 @@
-"""A machine whose network outlasts its reboots, and Ansible's way to it over the ssh that moves with it."""
+"""A machine whose network survives reboots. Ansible reaches it by ssh over the uplink that the module moves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Machine:
         return self.agent.run(*argv)
 
     def module(self, *flags: str, **params: Any) -> dict[str, Any]:
-        """What the module answers, run by Ansible over ssh."""
+        """The result of the module, which Ansible runs over ssh."""
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
@@ -58,7 +58,7 @@ class Machine:
         return done.stdout
 
     def await_network(self) -> Machine:
-        """Until the machine has arranged whatever has the addresses, and so ssh answers."""
+        """Wait until the machine has configured its addresses, so that ssh answers."""
         end = time.monotonic() + BOOT_LIMIT
         command = ["ssh", "-F", str(self.ssh_config), "machine", "ip -4 route show default"]
         while not subprocess.run(command, capture_output=True, check=False).stdout:
@@ -66,14 +66,14 @@ class Machine:
         return self
 
     def reboot(self) -> None:
-        """The container again, in another network namespace and with an empty /run."""
+        """Restart the container, which gets a new network namespace and an empty /run."""
         subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", "machine"], capture_output=True, check=False)
         self.agent.container.restart(timeout=5)
         self.await_network()
         assert self.run("find", "/run", "-name", "mesos-dind") == ""
 
     def network(self) -> Any:
-        """All that `ip` shows, without what counts or runs by itself, and without link-local addresses."""
+        """The state that `ip` shows, without counters, lifetimes and link-local addresses."""
         shown = {
             "links": json.loads(self.run("ip", "-json", "address", "show", "scope", "global")),
             "routes": json.loads(self.run("ip", "-json", "route", "show", "table", "all", "type", "unicast")),
@@ -96,7 +96,7 @@ def _settled(shown: Any) -> Any:
 
 
 def by_text(network: Any) -> Any:
-    """Routes come in the order in which they were made."""
+    """The network in a comparable order: `ip` shows routes in the order of their creation."""
     return {name: sorted(map(str, part)) for name, part in network.items()}
 
 
@@ -122,7 +122,7 @@ def assert_undone(machine: Machine, gateway: str) -> None:
 
 
 def lease_server(start: Start, image: str, network: Network) -> tuple[Agent, str]:
-    """A DHCP server on that network, and the only address that it has; the engine gives out none of these."""
+    """A DHCP server on the network and the only address that it leases. The engine assigns none of its addresses."""
     subnet = netaddr.IPNetwork(network.attrs["IPAM"]["Config"][0]["Subnet"])
     leased = str(subnet[260])
     options = f"--dhcp-option=option:router,{subnet[1]} --dhcp-option=option:mtu,1400"

@@ -1,4 +1,4 @@
-"""Places that call each other by TCP and tell who called: the host, agents, and inner containers."""
+"""Places that call each other over TCP and report the caller's address: the host, agents and inner containers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agents import Agent
 
 TASK = "mesos-dind-task"
 PORT = 8000
-ADDRESS = {4: "IPAddress", 6: "GlobalIPv6Address"}  # in what `docker inspect` says of a network
-# Serves the caller's own address.
+ADDRESS = {4: "IPAddress", 6: "GlobalIPv6Address"}  # keys of `docker inspect`'s entry for a network
+# Serves the caller's address.
 SERVE = (
     r"mkdir -p /www/cgi-bin && printf '#!/bin/sh\necho; echo $REMOTE_ADDR\n' >/www/cgi-bin/who "
     "&& chmod +x /www/cgi-bin/who && exec httpd -f -h /www -p "
@@ -24,7 +24,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Place:
-    """``run`` runs a command there and gives its output; ``address`` is the one that others call."""
+    """``run`` runs a command in the place and returns its output. Others call the place's ``address``."""
 
     name: str
     run: Callable[..., str]
@@ -38,13 +38,13 @@ class Place:
 
     @property
     def addresses(self) -> set[IPAddress]:
-        """All that it has but those of the loopback."""
+        """The place's addresses, except those of the loopback device."""
         shown = self.run("ip", "-o", "address", "show").splitlines()
         found = {ipaddress.ip_interface(line.split()[3]).ip for line in shown}
         return {address for address in found if not address.is_loopback}
 
     def seen_by(self, others: Iterable[Place]) -> dict[str, IPAddress | str]:
-        """By the name of each of the others, whom it saw calling; what was said instead where the call failed."""
+        """The caller's address that each other place saw, by the place's name; the output if the call failed."""
         names = {place.url: place.name for place in others}
         said = self.run("sh", "-c", CALL, "sh", *names)
         answers = dict(line.partition(" ")[::2] for line in said.splitlines())
@@ -52,7 +52,7 @@ class Place:
 
 
 def caller(answer: str) -> IPAddress | str:
-    """The address in httpd's words: of an IPv4 caller it may be an IPv4-mapped IPv6 one (RFC 4291, 2.5.5.2)."""
+    """The address in httpd's answer. An IPv4 caller may appear as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2)."""
     try:
         address = ipaddress.ip_address(answer.strip("[]"))
     except ValueError:
@@ -61,7 +61,7 @@ def caller(answer: str) -> IPAddress | str:
 
 
 def inner_place(agent: Agent, name: str, version: int = 4) -> Place:
-    """A new inner container that serves; what it is called by is its address of that version on the inner bridge."""
+    """A new inner container that serves. Others call its address of that IP version on the inner bridge."""
     agent.inner("run", "--detach", "--name", name, TASK, "sh", "-c", f"{SERVE} {PORT}")
     address = agent.inner("inspect", "--format", f"{{{{.NetworkSettings.Networks.bridge.{ADDRESS[version]}}}}}", name)
 
@@ -72,7 +72,7 @@ def inner_place(agent: Agent, name: str, version: int = 4) -> Place:
 
 
 def agents_place(agent: Agent, version: int = 4) -> Place:
-    """The agent itself, by an inner container on its own network."""
+    """The agent itself: an inner container in the agent's network namespace serves."""
     agent.inner("run", "--detach", "--name", "itself", "--network", "host", TASK, "sh", "-c", f"{SERVE} {PORT}")
 
     def run(*argv: str) -> str:

@@ -1,6 +1,6 @@
-"""The boot and its hand-over on every ansible-core that this collection says it works with.
+"""Tests of the boot and its hand-over on every supported version of ansible-core.
 
-2.21 is the image's own, and what the other files run.
+The image has 2.21, so the other files test that version.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from conftest import IMAGE, ImageOn, gone_afterwards
 from image import secrets
 
 FOLDER = Path(__file__).parents[1] / "images/ansible"
-# 2.17 is for Python 3.10 to 3.12, which Debian 12 has; 2.20 is for Python from 3.12 on.
+# 2.17 requires Python 3.10 to 3.12, so Debian 12. 2.20 requires Python 3.12 or later.
 VERSIONS = {"2.17.14": "bookworm", "2.18.19": "", "2.19.14": "", "2.20.10": ""}
 ATTRIBUTES = "note:spaces and $dollars 'quotes' \"too\" %s {{ braces }} ü"
 
-# For what a fixture builds: packages are fetched and unpacked, on a machine that others use as well.
+# Seconds. A fixture may build an image, and so download and unpack packages on a busy machine.
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -33,7 +33,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def agent(version: str, image_on: ImageOn, start_any: Start) -> Iterator[Agent]:
-    """In bridged mode, with arguments, and with limits."""
+    """An agent in bridged mode, with arguments and with limits."""
     under = image_on(VERSIONS[version]) if VERSIONS[version] else IMAGE
     tag = f"mesos-dind-ansible:{version}"
     subprocess.run(
@@ -81,7 +81,7 @@ def test_the_agents_environment_is_the_containers_and_the_defaults(agent: Agent)
 
 
 def test_the_log_is_the_boots_and_nothing_else(agent: Agent) -> None:
-    """No complaint of Ansible's about a plug-in."""
+    """The log has no warning of Ansible about a plug-in."""
     agent.await_line("stand-in agent: running")
     strange = [line for line in agent.stderr() if not line.startswith(("mesos-dind: ", "stand-in agent: "))]
     assert strange == []
@@ -108,7 +108,7 @@ def test_status_says_that_nothing_would_change(agent: Agent) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_play_hands_over_only_where_it_ends_well(agent: Agent, fails: bool) -> None:
-    """Also where it is a later task that fails."""
+    """A play whose last task fails does not hand over either."""
     play = {
         "hosts": "localhost",
         "connection": "local",
@@ -119,7 +119,7 @@ def test_a_play_hands_over_only_where_it_ends_well(agent: Agent, fails: bool) ->
         ],
     }
     assert agent.container.put_archive("/tmp", tar_of("play.yml", json.dumps([play]).encode()))
-    # The program is given the environment of the process that started Ansible: there must be one, in this container.
+    # The hand-over reads the environment of the process that started Ansible, so a process in this container must.
     script = "/opt/mesos-dind/bin/ansible-playbook -i localhost, /tmp/play.yml; exit $?"
     code, output = agent.exec(
         "env", "ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg", "ANSIBLE_STDOUT_CALLBACK=ansible.builtin.default",

@@ -15,7 +15,7 @@ BENCH = [sys.executable, str(TOOLS / "bench.py"), "--image", IMAGE]
 
 
 def made() -> set[str]:
-    """Containers and volumes of any run of the bench."""
+    """The containers and volumes of every run of the bench."""
     label = ["--filter", "label=mesos.dind.bench"]
     commands = (["docker", "ps", "--all", "--quiet", *label], ["docker", "volume", "ls", "--quiet", *label])
     listed = (subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands)

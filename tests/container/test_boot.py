@@ -1,4 +1,4 @@
-"""The main road: a container boots, the engine answers, and the process that was Ansible is the agent."""
+"""Tests of a plain boot: the engine answers, and Ansible's process has become the agent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agents import Agent, Start
 
 @pytest.fixture(scope="module")
 def agent(start_for_all: Start) -> Agent:
-    """A stand-in agent in default mode, on the loop image, with what a user sets beside it."""
+    """A stand-in agent in default mode on a loop image, with settings that a user makes."""
     return start_for_all(
         env={
             "MESOS_MASTER": "zk://10.0.0.1:2181/mesos",
@@ -74,7 +74,7 @@ def test_the_agent_starts_as_from_a_shell(agent: Agent) -> None:
 
 
 def test_the_agents_own_output_blocks(start: Start, volume: str) -> None:
-    """The engine logs to the same pipe, through s6-log, which makes its output non-blocking (skalibs: bufalloc)."""
+    """The engine logs to the same pipe through s6-log, which makes its output non-blocking (skalibs: bufalloc)."""
     script = "docker run nothing-of-this-name; grep flags: /proc/self/fdinfo/2 && exec sleep 1000"
     volumes = {volume: "/var/lib/docker"}
     agent = start("sh", "-c", script, env={"DOCKER_DAEMON_ARGS": "-D"}, volumes=volumes)
@@ -169,7 +169,7 @@ OWN = {
 
 
 def test_no_default_replaces_what_the_user_says(start: Start) -> None:
-    """Not even by an empty text."""
+    """An empty value counts as a value, too."""
     agent = start(env=OWN).await_boot()
     assert handed_over.environ(agent) == handed_over.given(agent)
     assert OWN.items() <= handed_over.environ(agent).items()
@@ -213,7 +213,7 @@ def test_a_second_boot_in_the_same_container_is_refused(agent: Agent) -> None:
 
 
 def test_a_second_boot_from_a_shell_in_the_container_is_refused(agent: Agent) -> None:
-    """As of `docker exec -it C bash`, and of a shell that is the container's command."""
+    """The shell may come from `docker exec -it C bash`, or be the container's command."""
     code, output = agent.exec("sh", "-c", "mesos-dind boot -- true; exit $?")
     assert code == 64
     assert b"mesos-dind converge" in output
@@ -300,7 +300,7 @@ def test_standard_input_reaches_the_command(start: Start, volume: str) -> None:
 
 
 def test_a_terminal_works(start: Start, volume: str) -> None:
-    """The command has the terminal as its controlling one, in the foreground."""
+    """The terminal controls the command, which is in the foreground."""
     agent = start("sh", "-c", "stty size && echo into-tty >/dev/tty && ps -o stat= -p $$", tty=True,
                   volumes={volume: "/var/lib/docker"})  # fmt: skip
     assert agent.wait() == 0
@@ -357,7 +357,7 @@ def test_debug_output_never_has_a_secret(start: Start, volume: str) -> None:
 def test_a_killed_engine_comes_back_and_a_task_survives(
     start: Start, volume: str, task_archive: bytes, service: str, attached_ends: bool
 ) -> None:
-    """A Mesos executor hangs on an attached `docker run`, which ends with dockerd: to Mesos the task has failed."""
+    """A Mesos executor uses an attached `docker run`. The client ends with dockerd, so Mesos sees a failed task."""
     agent = start(volumes={volume: "/var/lib/docker"}).await_boot()
     agent.load(task_archive)
     script = "trap 'exit 5' TERM; trap 'echo heard' USR1; while :; do sleep 1 & wait $!; done"
@@ -375,7 +375,7 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
         assert "error waiting for container: unexpected EOF" in agent.read(f"/run/standin/tasks/{task}.stderr")
     else:
         assert agent.exec("test", "-e", status).exit_code == 1
-    # It is usable as if nothing had been: its output goes on, and it ends as it is asked to.
+    # The container still works: its output goes on, and it ends when asked.
     agent.inner("exec", task, "kill", "-USR1", "1")
     agent.run("timeout", "60", "sh", "-c", f'until [ "$(docker logs {task})" = heard ]; do sleep 0.1; done')
     agent.inner("stop", "--time=20", task)
@@ -386,7 +386,7 @@ def test_a_killed_engine_comes_back_and_a_task_survives(
 
 
 def seconds_until_started_again(agent: Agent, service: str) -> float:
-    """From a service's death by SIGKILL to the start of its next process, by proc_uptime(5) and proc_pid_stat(5)."""
+    """Seconds from a service's death by SIGKILL to its next start, by proc_uptime(5) and proc_pid_stat(5)."""
     script = """
         pid=$(pidof "$0") && cat /proc/uptime && kill -KILL "$pid"
         until next=$(pidof "$0") && [ "$next" != "$pid" ]; do :; done
@@ -400,7 +400,7 @@ def seconds_until_started_again(agent: Agent, service: str) -> float:
 def test_a_converge_while_both_services_are_down_keeps_containers(
     start: Start, volume: str, task_archive: bytes
 ) -> None:
-    """As they are while each waits to be started again."""
+    """Both services are down, as while s6 waits before it starts them again."""
     agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
     agent.load(task_archive)
     task = agent.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
@@ -415,7 +415,7 @@ def test_a_converge_while_both_services_are_down_keeps_containers(
 
 
 def test_an_engine_that_keeps_crashing_is_given_time_and_not_up(start: Start, volume: str) -> None:
-    """The container lives on, red, and turns green when the engine stays."""
+    """The container lives on and is unhealthy, and turns healthy when the engine stays up."""
     agent = start("sleep", "1000", volumes={volume: "/var/lib/docker"}).await_boot()
     up = "until mesos-dind health; do sleep 0.1; done"
     for _ in range(3):

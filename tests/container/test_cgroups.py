@@ -1,4 +1,4 @@
-"""Control groups of real agents: the limits of inner containers hold, and nobody gets beyond its own groups."""
+"""Tests of real agents' control groups: limits of inner containers hold, and no agent leaves its own groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEMORY = 384 << 20
 
 @pytest.fixture(scope="module", params=NAMESPACES)
 def agent(request: pytest.FixtureRequest, start_any: Start, task_archive: bytes) -> Iterator[Agent]:
-    """In the host's cgroup namespace, then in one of its own."""
+    """An agent in the host's cgroup namespace, then one in a private namespace."""
     with gone_afterwards(start_any) as start:
         made = start("sleep", "infinity", cgroupns=request.param, mem_limit=MEMORY, memswap_limit=MEMORY)
         made.await_boot().load(task_archive)
@@ -26,7 +26,7 @@ def agent(request: pytest.FixtureRequest, start_any: Start, task_archive: bytes)
 
 
 def groups_of(container: str) -> list[Path]:
-    """The groups on this machine that bear a container's name."""
+    """The control groups on this machine that have a container's name."""
     return [Path(folder) for folder, _, _ in os.walk(GROUPS) if container in Path(folder).name]
 
 
@@ -57,7 +57,7 @@ def test_a_container_never_has_more_processes_than_its_limit(agent: Agent) -> No
 
 
 def test_two_busy_containers_divide_a_processor_by_their_shares(agent: Agent) -> None:
-    # runc maps shares to v2's weights by a formula that has changed: 1024 to 256 is 3.9 to 1, or 2.9.
+    # runc's formula from shares to v2's weights has changed: 1024 to 256 is 3.9 to 1, or 2.9 to 1.
     assert 2.5 < limits.compete(agent, 1024, 256) < 5
 
 

@@ -1,4 +1,4 @@
-"""The README's first command, whose image is the one under test."""
+"""Test of `make demo`, the README's first command, with the image under test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other inner engines than the image's own, the oldest and the newest that Debian has; the containerd image store."""
+"""Tests of Debian's oldest and newest engine as the inner engine, and of the containerd image store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from agents import Agent, Start, assert_given_back, attached_to
 from conftest import IMAGE, ImageOn, gone_afterwards
 from docker.models.networks import Network
 
-# The release of Debian, and its engine's major versions: forky's is what is newest, until forky is released.
+# Debian's release and its engine's major versions. forky has the newest one until its release.
 ENGINES = {"bookworm": range(20, 21), "forky": range(28, 100)}
 SNAPSHOTTER = '{"features": {"containerd-snapshotter": true}}\n'
 
-# An inner container that a stop does not wait for, which comes back after it.
+# An inner container that a stop ends at once, and that the engine starts again after it.
 LASTING = ("--detach", "--restart=always", "--stop-signal=KILL", "--name=one", "mesos-dind-task", "sleep", "1000")
 
-# For what a fixture builds: packages are fetched and unpacked, on a machine that others use as well.
+# Seconds. A fixture may build an image, and so download and unpack packages on a busy machine.
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -39,7 +39,7 @@ def image(suite: str, image_on: ImageOn) -> str:
 
 @pytest.fixture(scope="module")
 def agent(image: str, start_any: Start, task_archive: bytes) -> Iterator[Agent]:
-    """In default mode, on the loop image."""
+    """An agent in default mode on a loop image."""
     with gone_afterwards(start_any) as start:
         agent = start(image=image).await_boot()
         agent.load(task_archive)
@@ -70,7 +70,7 @@ def test_mesos_is_told_an_older_api_only_where_the_engine_speaks_a_newer_one(age
 
 
 def test_the_log_has_the_boots_lines_and_no_complaint(agent: Agent) -> None:
-    """But for what 20.10 always says: of a kernel without the old I/O scheduler, and of a container that has ended."""
+    """20.10 always logs two lines: on a kernel without the old I/O scheduler, and on a container that has ended."""
     agent.await_line("stand-in agent: running")
     agents = ("mesos-dind: ", "stand-in agent: ")
     known = ("cgroup blkio weight", "cleaning up after shim disconnected")
@@ -92,7 +92,7 @@ def test_a_killed_engine_comes_back_and_containers_survive(agent: Agent) -> None
 def test_a_stop_is_in_time_and_leaves_the_storage_clean(
     image: str, start: Start, volume: str, task_archive: bytes
 ) -> None:
-    """Nothing is killed: the agent's status is its own, and the inner container says farewell."""
+    """Nobody is killed: the agent exits with its own status, and the inner container handles its signal."""
     agent = start(image=image, volumes={volume: "/var/lib/mesos-dind"}).await_boot()
     agent.load(task_archive)
     script = "trap 'echo farewell >/kept/said; exit 0' TERM; while :; do sleep 1 & wait $!; done"
@@ -108,7 +108,7 @@ def test_a_stop_is_in_time_and_leaves_the_storage_clean(
 def test_bridged_mode_survives_a_restart_under_another_address(
     image: str, user_network: Network, start: Start, task_archive: bytes
 ) -> None:
-    """dockerd has a record of the bridge's address in its data root, which it would give it back before all else."""
+    """dockerd's data root has a record of the bridge's old address, which dockerd would restore at its start."""
     subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))
     agent = start(image=image, env={"DOCKER_NETWORK_OFFSET": "0.0.7.0"}, network=user_network.name).await_boot()
     agent.load(task_archive)
@@ -126,7 +126,7 @@ def test_bridged_mode_survives_a_restart_under_another_address(
 
 
 def assert_bridged(agent: Agent, subnet: netaddr.IPNetwork) -> None:
-    """docker0 has the agent's own address and its way out; `one`, of the agent's range, is reached from the host."""
+    """docker0 has the agent's address and default route. The host reaches `one`, an address of the agent's range."""
     (docker0,) = json.loads(agent.run("ip", "-json", "-4", "address", "show", "docker0"))
     assert jmespath.search("addr_info[].local", docker0) == [agent.address]
     (route,) = json.loads(agent.run("ip", "-json", "-4", "route", "show", "default"))
@@ -144,7 +144,7 @@ def assert_bridged(agent: Agent, subnet: netaddr.IPNetwork) -> None:
 def test_what_is_said_twice_is_an_error_that_names_both_places(
     image: str, suite: str, start: Start, tmp_path: Path
 ) -> None:
-    """Before anything is changed where the engine can look at it, which 20.10 cannot."""
+    """The refusal comes before any change if the engine can validate the file; 20.10 cannot."""
     said = tmp_path / "daemon.json"
     said.write_text('{"labels": ["a=b"]}')
     volumes = {str(said): "/etc/docker/daemon.json"}
@@ -183,7 +183,7 @@ def test_an_image_store_that_is_found_on_an_engine_without_one_is_named(
 def test_another_feature_by_a_flag_keeps_the_image_store(
     image_on: ImageOn, start: Start, volume: str, task_archive: bytes
 ) -> None:
-    """dockerd takes features from one place only."""
+    """dockerd accepts features from the file or from flags, but not from both."""
     for feature in ("containerd-snapshotter=true", "buildkit=false"):
         env = {"DOCKER_DAEMON_ARGS": f"--feature={feature}"}
         agent = start("sleep", "1000", image=image_on("forky"), env=env, volumes={volume: "/var/lib/docker"})
@@ -198,7 +198,7 @@ def test_another_feature_by_a_flag_keeps_the_image_store(
 def test_the_containerd_image_store_keeps_its_images(
     on: str, image_on: ImageOn, start: Start, tmp_path: Path, task_archive: bytes
 ) -> None:
-    """Asked for by a user's daemon.json, and then found in the data root, also by who does not ask any more."""
+    """A user's daemon.json asks for the store. A later boot without the file finds the store in the data root."""
     asked = tmp_path / "daemon.json"
     asked.write_text(SNAPSHOTTER)
     agent = start(image=image_on(on) if on else IMAGE, volumes={str(asked): "/etc/docker/daemon.json"}).await_boot()

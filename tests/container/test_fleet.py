@@ -1,4 +1,4 @@
-"""The roles on three machines under systemd: rolled out over ssh, drained first, stopped by a failure, given back."""
+"""Tests of the roles on three machines under systemd: roll-out over ssh, drain, a failure on the way, giving back."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ AT_ONCE = "--extra-vars=mesos_dind_serial=3"
 HOSTS = ("a1", "a2", "a3")
 CREDENTIAL = "hunter2-secret"
 
-# The machines are rolled out, and their image is built, by whichever test comes first.
+# Seconds. The first test that runs builds the image and rolls the machines out.
 pytestmark = pytest.mark.timeout(1500)
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """a1 has no engine; a2 and a3 have the distribution's. ``network`` is the outer one."""
+    """Three machines: a1 has no engine, a2 and a3 have the distribution's. ``network`` is the outer network."""
 
     control: Control
     agents: Mapping[str, Agent]
@@ -41,7 +41,7 @@ class Fleet:
         return self.control.play(VM, *flags)
 
     def engine_label(self, text: str) -> None:
-        """A change that restarts the engine."""
+        """Change a setting that restarts the engine."""
         self.control.write("group_vars/mesos_agents/engine.yml", {"engine_args": [f"--label=generation={text}"]})
 
     def agent_pids(self) -> dict[str, str]:
@@ -52,7 +52,7 @@ class Fleet:
 def fleet(
     control: Control, machine_image: str, machines_network: Network, start_for_all: Start, engine: docker.DockerClient
 ) -> Fleet:
-    """Three machines as an administrator finds them, and what docs/fleet.md has her write down."""
+    """Three machines as an administrator finds them, with the inventory of docs/fleet.md."""
     network = netaddr.IPNetwork(machines_network.attrs["IPAM"]["Config"][0]["Subnet"])
     packages = make_packages(control.folder)
     agents = {}
@@ -66,7 +66,7 @@ def fleet(
             tmpfs={"/run": ""},
             volumes={
                 str(packages): "/root/packages",
-                # To run Ansible there as well.
+                # The tests also run Ansible on this machine.
                 str(control.folder): "/root/control",
                 str(REPOSITORY): "/collections/ansible_collections/mesos/dind",
                 str(Path(ansible.__file__).parents[1]): "/root/python",
@@ -76,7 +76,7 @@ def fleet(
         control.admit(host, agent)
         control.write(f"host_vars/{host}/connection.yml", {"ansible_host": agent.address})
     control.write("host_vars/a2/engine.yml", {"engine_packages": []})
-    # Takes the engine that is there as well, since what is to be installed is named.
+    # Keeps the machine's engine, because engine_package_urls is not empty.
     urls = [deb(packages / f"{name}.deb") for name in ("needs-other", "other")]
     control.write("host_vars/a3/engine.yml", {"engine_package_urls": urls})
     inventory, group_variables = documented_inventory()
@@ -87,11 +87,11 @@ def fleet(
         {
             "fleet_network": str(network),
             "fleet_reserved": [f"{network[512]}/23"],
-            "network_persist": "none",  # the uplink is the outer engine's: nothing here manages it
+            "network_persist": "none",  # the outer engine manages the uplink; no service of the machine does
             "storage_size": "400M",
             "agent_variables": {"MESOS_CREDENTIAL": CREDENTIAL},
             **{f"agent_mesos_deb_{name}": text for name, text in deb(packages / "agent-1.deb").items()},
-            # What the agent has written when it was drained is gone with its next start.
+            # The agent's next start deletes its record of a drain.
             "agent_service_settings": {"ExecStopPost": "/bin/cp /run/standin/drained /root/drained"},
         },
     )
@@ -99,7 +99,7 @@ def fleet(
 
 
 def documented_inventory() -> tuple[Any, Any]:
-    """The inventory and the group's variables, as docs/fleet.md shows them."""
+    """The inventory and the group's variables of docs/fleet.md."""
     page = REPOSITORY.joinpath("docs/fleet.md").read_text()
     blocks = re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     shown = {name: yaml.safe_load(text) for name, text in blocks}
@@ -107,7 +107,7 @@ def documented_inventory() -> tuple[Any, Any]:
 
 
 def make_packages(folder: Path) -> Path:
-    """Debian packages: two versions of the stand-in agent, one that needs another, and one that needs the role's."""
+    """Debian packages: two versions of the stand-in agent, and packages that depend on each other or on the role's."""
     made = folder / "packages"
     made.mkdir()
     agent = STANDIN.read_text()
@@ -131,7 +131,7 @@ def build(package: Path, name: str, version: str, files: Mapping[str, str], furt
 
 
 def deb(package: Path) -> dict[str, str]:
-    """Where the machines have it, and its checksum."""
+    """The package's URL for the machines, and its checksum."""
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
     return {"url": f"file:///root/packages/{package.name}", "sha256": digest}
 
@@ -155,7 +155,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def rollout(fleet: Fleet) -> Rollout:
-    """The machines' first run, and what was asked before it."""
+    """The machines' first run, and the check mode before it."""
     before = fleet.control.traces()
     refused = {name: fleet.plays(flag, "--limit=a1") for name, flag in REFUSED.items()}
     after_refusals = fleet.control.traces()
@@ -175,15 +175,13 @@ def test_check_mode_predicts_the_first_run_and_changes_nothing(rollout: Rollout)
     assert rollout.predicted.status == 0, rollout.predicted.output
     others = rollout.first.changed_tasks_of("a2", "a3") - rollout.predicted.changed_tasks_of("a2", "a3")
     assert rollout.predicted.changed_tasks_of("a2", "a3") <= rollout.first.changed_tasks_of("a2", "a3")
-    # systemd knows no unit before it is written, and of what is fetched the folder is foretold.
-    unforeseen = ("storage : Enable it", "agent : Run it", "packages : Fetch packages")
+    # In check mode, systemd does not know the new units yet. The fetched packages are predicted by their folder.
+    unforeseen = ("storage : Enable the mount unit", "agent : Start the agent's service", "packages : Fetch packages")
     assert {task for _host, task in others} == {f"mesos.dind.{task}" for task in unforeseen}
-    not_yet = [task for host, task in rollout.predicted.changed_tasks if "cannot be looked at yet" in task]
-    assert not_yet == ["mesos.dind.network : Say that the network cannot be looked at yet"]
+    not_yet = [task for host, task in rollout.predicted.changed_tasks if "cannot be predicted yet" in task]
+    assert not_yet == ["mesos.dind.network : Report that the network cannot be predicted yet"]
     assert ("a1", not_yet[0]) in rollout.predicted.changed_tasks
-    assert (
-        "what is done to the network can be said once there are iptables, python3-netaddr" in rollout.predicted.output
-    )
+    assert "check mode cannot predict the network without iptables, python3-netaddr" in rollout.predicted.output
     assert rollout.after_check == rollout.before
 
 
@@ -233,7 +231,7 @@ def test_a_failed_machine_stops_the_roll_which_then_goes_on_drained_one_by_one(f
     assert (after["a2"], after["a3"]) == (pids["a2"], pids["a3"])
     assert labels(fleet) == {"a1": "generation=two", "a2": "", "a3": ""}
 
-    # At once, none goes on where one fails.
+    # In one batch: if one host fails, no host goes on.
     fleet.engine_label("three")
     assert fleet.plays(AT_ONCE).status != 0
     assert labels(fleet) == {"a1": "generation=two", "a2": "", "a3": ""}
@@ -285,7 +283,7 @@ def test_another_version_of_a_package_is_installed_and_its_agent_drained_and_sta
             assert fleet.control.ask(host, "cat", "/root/drained") == "drained\n"
         after = fleet.agent_pids()
         assert all(after[host] != pids[host] for host in HOSTS)
-        # Before the package was touched, and not when the agent was started again.
+        # The task drained the agent before the new package came; the agent's restart did not.
         assert {(host, "Drain and stop the agent") for host in HOSTS} <= {
             (host, task.rpartition(" : ")[2]) for host, task in upgraded.changed_tasks
         }
@@ -295,7 +293,7 @@ def test_another_version_of_a_package_is_installed_and_its_agent_drained_and_sta
 
 @pytest.mark.usefixtures("rollout")
 def test_on_the_machine_itself_a_run_finds_the_same(fleet: Fleet) -> None:
-    """With Ansible there, over no connection."""
+    """Ansible runs on the machine itself, with a local connection."""
     environment = {
         "PYTHONPATH": "/root/python",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -314,7 +312,7 @@ def labels(fleet: Fleet) -> dict[str, str]:
 
 
 def turn(fleet: Fleet, host: str) -> list[float]:
-    """When the agent was last drained, the engine restarted and the agent started again, in that order."""
+    """The times at which the agent stopped, the engine stopped and started, and the agent started, in this order."""
     assert fleet.control.ask(host, "cat", "/root/drained") == "drained\n"
     units = ("--unit=mesos-dind-agent.service", "--unit=docker.service")
     log = fleet.control.ask(host, "journalctl", "--output=short-unix", *units)
@@ -332,9 +330,9 @@ def turn(fleet: Fleet, host: str) -> list[float]:
 
 
 def test_the_machines_are_given_back(fleet: Fleet, rollout: Rollout) -> None:
-    """Last in this file: there is nothing left of the fleet then.
+    """The last test of this file, because it gives the whole fleet back.
 
-    But for what somebody else has come to need: iptables, with what it needs itself.
+    A package of somebody else needs iptables by now, so iptables and its dependencies stay.
     """
     fleet.control.ask("a1", "dpkg", "--install", "/root/packages/needs-iptables.deb")
     given_back = fleet.control.play(ABSENT, AT_ONCE)
@@ -346,7 +344,7 @@ def test_the_machines_are_given_back(fleet: Fleet, rollout: Rollout) -> None:
     assert "stay, since other packages need them" in given_back.output
     after["a1"]["packages"] = rollout.before["a1"]["packages"]
     after["a1"]["rules"] = rollout.before["a1"]["rules"]
-    # Debian 12's dockerd makes itself a key.
+    # Debian 12's dockerd creates a key for itself.
     assert after["a1"]["engine"].split()[1:] == ["/etc/docker/key.json"]
     after["a1"]["engine"] = ""
     assert after == rollout.before

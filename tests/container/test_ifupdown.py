@@ -1,4 +1,4 @@
-"""The bridge outlasts a reboot where ifupdown manages the uplink: shown over the ssh that moves with it."""
+"""Tests that the bridge survives a reboot if ifupdown manages the uplink. The tests use ssh over that uplink."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, by_text, lease_ser
 INTERFACES = "/etc/network/interfaces"
 OURS = ["/etc/network/interfaces.d/mesos-dind-bridged-net", "/etc/network/mesos-dind-bridged-net"]
 
-# For what a fixture builds.
+# Seconds. A fixture may build an image.
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -29,7 +29,7 @@ def machine(machine_with: Callable[..., Machine]) -> Machine:
 
 
 def states(machine: Machine) -> str:
-    """What ifupdown says is up, which it holds in a file for all and in one for each."""
+    """The devices that are up according to ifupdown, which has a file for all devices and one for each."""
     said = sorted(machine.run("ifquery", "--state").splitlines())
     each = [f"{device}={machine.run('cat', f'/run/network/ifstate.{device}')}" for device in ("docker0", "eth0", "lo")]
     assert sorted("".join(line for line in each if not line.endswith("=")).splitlines()) == said
@@ -68,7 +68,7 @@ def test_the_bridge_outlasts_a_reboot_and_absent_gives_the_uplink_back(machine: 
 
 def test_killed_at_any_point_both_ways_are_open(machine: Machine) -> None:
     interrupt(machine)
-    # What is there after the moves back is what ifupdown itself would take away.
+    # After the moves back, ifupdown itself must be able to remove the whole configuration.
     machine.module(**PERSISTED)
     machine.run("sh", "-c", "ifdown eth0 && ifup eth0")
     assert machine.await_network().module(**PERSISTED)["actions"] == []
@@ -83,7 +83,7 @@ def interrupt(machine: Machine) -> None:
 
 
 def test_what_ifupdown_has_brought_up_since_is_still_there_after_a_reboot(machine: Machine) -> None:
-    """Its stanza stays in use."""
+    """The user's stanza stays in use."""
     machine.module(**PERSISTED)
     machine.write("/etc/network/interfaces.d/more", "iface eth0 inet static\n  address 192.0.2.7/24\n")
     machine.reboot()
@@ -103,7 +103,7 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     assert machine.module(**PERSISTED)["actions"] == predicted["actions"]
     assert clients(machine) == "docker0\n"
     assert machine.module(**PERSISTED)["actions"] == []
-    machine.run("sh", "-c", "ifdown eth0; ifup eth0")  # ends our dhclient and starts its own
+    machine.run("sh", "-c", "ifdown eth0; ifup eth0")  # ends our dhclient and starts ifupdown's
     assert clients(machine) == "docker0\n"
     machine.reboot()
     assert clients(machine) == "docker0\n"
@@ -112,7 +112,7 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
     assert machine.module(**PERSISTED)["actions"] == []
     predicted = machine.module("--check", **ABSENT)
     assert machine.module(**ABSENT)["actions"] == predicted["actions"]
-    # dhclient gives the address its lifetime again when it renews the lease.
+    # dhclient renews the address's lifetime with the lease.
     assert str(by_text(machine.network())) == str(by_text(before)).replace("'dynamic': True, ", "")
     assert (clients(machine), machine.run("ls", "/var/lib/dhcp")) == ("eth0\n", files)
     assert machine.files() == []
@@ -122,7 +122,7 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
 
 
 def clients(machine: Machine) -> str:
-    """The devices for which a dhclient runs."""
+    """The devices that have a running dhclient."""
     return machine.run("sh", "-c", "for each in $(pgrep -x dhclient); do ps -o args= $each | sed 's/.* //'; done")
 
 

@@ -1,4 +1,4 @@
-"""The modules in Ansible's own process, and ahead of it: faster, and otherwise what the ordinary modules are."""
+"""Tests of the modules in Ansible's own process and of the head start: faster, but with the same results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agents import Agent, Start, tar_of
 
 AHEAD = ["cgroups", "storage", "network", "engine"]
 
-# The ordinary module runs wherever a task has an environment of its own.
+# A task with its own environment runs the ordinary module.
 PLAYBOOK = """
 - hosts: localhost
   connection: local
@@ -81,7 +81,7 @@ def test_the_arguments_are_in_the_answer_where_they_are_asked_for(agent: Agent) 
 
 
 def test_all_of_the_boot_had_a_head_start(agent: Agent) -> None:
-    """With other arguments than the roles give, the work would have been done twice."""
+    """If the arguments differed from the roles', the boot would do the work twice."""
     assert [step["step"] for step in steps(agent) if step["ahead"]] == AHEAD
 
 
@@ -124,7 +124,7 @@ def test_a_failure_ahead_is_the_tasks_failure(start: Start, volume: str) -> None
 
 
 def play_of(agent: Agent, environment: dict[str, str], *variables: str) -> tuple[int, str]:
-    """Status and output of a play that hands over."""
+    """The status and the output of a play that hands over."""
     hand_over = {"program": "/bin/echo", "argv": ["echo", "handed over"], "environment": environment}
     play = {
         "hosts": "localhost",
@@ -133,7 +133,7 @@ def play_of(agent: Agent, environment: dict[str, str], *variables: str) -> tuple
         "tasks": [{"mesos.dind.hand_over": hand_over}],
     }
     assert agent.container.put_archive("/tmp", tar_of("hand_over.yml", json.dumps([play]).encode()))
-    # The program is given the environment of the process that started Ansible: there must be one, in this container.
+    # The hand-over reads the environment of the process that started Ansible, so a process in this container must.
     script = "/opt/mesos-dind/bin/ansible-playbook -i localhost, /tmp/hand_over.yml; exit $?"
     settings = ("ANSIBLE_CONFIG=/etc/mesos-dind/ansible.cfg", "ANSIBLE_STDOUT_CALLBACK=default", "LANG=C.UTF-8")
     code, output = agent.exec("env", *settings, *variables, "sh", "-c", script)
@@ -147,7 +147,7 @@ def test_without_its_callback_a_play_does_not_end_well(agent: Agent) -> None:
 
 
 def test_a_callback_that_raises_ends_the_process_itself(agent: Agent) -> None:
-    """To Ansible it would be a warning. No program can be given a NUL in its environment."""
+    """A NUL in the environment makes the exec raise. Ansible itself would only warn."""
     code, output = play_of(agent, {"NUL": "a\0b"})
     assert code == 70, output
     assert "mesos-dind: agent: embedded null byte; this is a bug" in output

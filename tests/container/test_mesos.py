@@ -1,4 +1,4 @@
-"""The ways in which a Mesos gets into the image. What gets in here is the stand-in, packed as a Mesos would be."""
+"""Tests of the ways to bring a Mesos into the image. The tests use the stand-in, packed like a Mesos."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tag(engine: docker.DockerClient) -> Iterator[str]:
 
 
 def build(tag: str, base: str, **arguments: str) -> subprocess.CompletedProcess[str]:
-    """``make image``, as a user gives it a Mesos."""
+    """Build the image with a Mesos by ``make image``."""
     mesos = arguments.pop("mesos", "")
     return subprocess.run(
         ["python3", "tools/image.py", "--tag", tag, "--base", base, "--mesos", mesos],
@@ -45,7 +45,7 @@ def build(tag: str, base: str, **arguments: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="session")
 def base(engine: docker.DockerClient) -> str:
-    """What the image under test is built on, as `tools/image.py` chose it."""
+    """The base of the image under test, as `tools/image.py` chose it."""
     known: list[Image] = engine.images.list()
     tags = {tag for image in known for tag in image.tags}
     return next(name for name in ("ubuntu:24.04", "mesos-dind-base:trixie") if name in tags)
@@ -67,7 +67,7 @@ def package(folder: Path) -> Path:
 
 @pytest.fixture
 def served(start: Start, engine: docker.DockerClient, tmp_path: Path) -> Agent:
-    """A container that serves the package over HTTP to the build, on the engine's default bridge."""
+    """A container on the engine's default bridge that serves the package over HTTP to the build."""
     package(tmp_path)
     return start(
         "httpd", "-f", "-p", "80", "-h", "/served",
@@ -76,7 +76,7 @@ def served(start: Start, engine: docker.DockerClient, tmp_path: Path) -> Agent:
 
 
 def test_a_folder_as_a_build_context(start: Start, tag: str, base: str, tmp_path: Path) -> None:
-    """An installation prefix goes below /usr/local, and only what is Mesos' of it."""
+    """Mesos' files of an installation prefix go to /usr/local; other files do not."""
     for name in ("sbin/mesos-agent", "lib/libmesos-1.12.0.so", "bin/unrelated"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(STANDIN, tmp_path / name)
@@ -91,7 +91,7 @@ def test_a_folder_as_a_build_context(start: Start, tag: str, base: str, tmp_path
 
 
 def test_an_image_as_a_build_context(start: Start, tag: str, base: str, tmp_path: Path) -> None:
-    """Of its root file system what is Mesos' goes to where it was. Built by `docker build`, without our tools."""
+    """Mesos' files of a root file system keep their paths. The image is built by `docker build`, without our tools."""
     shutil.copy(STANDIN, tmp_path / "mesos-agent")
     (tmp_path / "Dockerfile").write_text(
         "FROM scratch\nCOPY mesos-agent /usr/sbin/\nCOPY mesos-agent /usr/sbin/unrelated\n"
@@ -139,7 +139,7 @@ def test_a_base_image_that_has_one_with_packages(start: Start, tag: str, base: s
 
 
 def test_a_folder_that_is_mounted_at_run_time(start: Start, tmp_path: Path) -> None:
-    """Over all that the image has in /usr/local."""
+    """The mount hides all that the image has in /usr/local."""
     (tmp_path / "sbin").mkdir()
     shutil.copy(STANDIN, tmp_path / "sbin/mesos-agent")
     env = {"LD_LIBRARY_PATH": "/usr/local/lib"}

@@ -1,4 +1,4 @@
-"""Bridged mode: inner containers on the outer network, reached from the host and from each other."""
+"""Tests of bridged mode: the host and inner containers reach inner containers on the outer network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from docker.types import EndpointConfig
 
 Pair = tuple[Agent, Agent]
 
-# A command in the host's own network namespace, with nothing to install on the host.
+# A command in the host's network namespace, which needs no program on the host.
 HOST = ("docker", "run", "--rm", "--network", "host", "mesos-dind-task")
 
 
@@ -104,8 +104,10 @@ def test_a_second_run_changes_nothing(pair: Pair) -> None:
 
 
 def test_agents_are_restarted_with_what_they_had(pair: Pair) -> None:
-    """The network namespace is a new one then. Images and containers are kept, and what is to run always runs again:
-    a stop of the agent is not a stop by hand."""
+    """A restarted agent has a new network namespace. It keeps images and containers.
+
+    Containers with the restart policy ``always`` run again: a stop of the agent does not count as a stop by hand.
+    """
     agent = pair[1]
     agent.container.restart(timeout=20)
     agent.await_line("stand-in agent: running")
@@ -145,7 +147,7 @@ def nameservers(resolv_conf: str) -> list[str]:
 def test_inner_containers_resolve_the_names_of_a_user_defined_network(
     user_network: Network, start: Start, task_archive: bytes
 ) -> None:
-    """Of every kind of inner network, and in every life: the outer resolver has other ports in each."""
+    """On every kind of inner network, and after every restart: the outer resolver's ports change each time."""
     agents = {
         alias: start(
             env={"DOCKER_NETWORK_OFFSET": offset, "MESOS_DIND_NETWORK_MODE": mode},
@@ -176,7 +178,7 @@ def test_inner_containers_resolve_the_names_of_a_user_defined_network(
 
     each_finds_another()
     for agent in agents.values():
-        # s6 takes a dockerd that has just begun for ready (see its `run`), and one that answers is wanted here.
+        # s6 takes a dockerd for ready as soon as it starts (see the service's `run`). The test needs one that answers.
         agent.run("s6-svc", "-wD", "-d", "/etc/mesos-dind/services/dockerd")
         agent.run("s6-svc", "-u", "/etc/mesos-dind/services/dockerd")
         agent.run("timeout", "60", "sh", "-c", "until docker version >/dev/null 2>&1; do sleep 0.1; done")
@@ -207,11 +209,11 @@ def test_the_default_mode_stays_with_its_pools_whatever_a_network_is_named(start
 
 @pytest.fixture
 def network_of_dockers_own_pools(engine: docker.DockerClient, label: str) -> Iterator[Network]:
-    """With a subnet that an inner engine left alone would take for a network of its own."""
+    """A network with a subnet that an unconfigured inner engine would choose for its own networks."""
     key, _, value = label.partition("=")
     for second in range(18, 32):
         config = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(f"172.{second}.0.0/16")])
-        with contextlib.suppress(docker.errors.APIError):  # somebody else's
+        with contextlib.suppress(docker.errors.APIError):  # another network has this subnet
             made = engine.networks.create(f"mesos-dind-test-{uuid.uuid4().hex[:12]}", ipam=config, labels={key: value})
             break
     else:
@@ -236,7 +238,7 @@ def test_inner_networks_meet_no_route_of_the_agent(network_of_dockers_own_pools:
         assert other not in one
 
 
-# It knows one address (RFC 1035, 4.1).
+# A name server that knows one name (RFC 1035, 4.1).
 NAMESERVER = r"""
 import socket
 port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -253,7 +255,7 @@ while True:
 
 @pytest.mark.parametrize("mode", ["", "bridge", "proxy_arp"])
 def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, task_archive: bytes, mode: str) -> None:
-    """On the outer engine's default bridge there is no resolver of its own."""
+    """The outer engine's default bridge has no resolver."""
     server = start(entrypoint=["python3", "-c", NAMESERVER], privileged=False, standin=False)
     bridged = {"DOCKER_NETWORK_OFFSET": "0.0.64.0", "MESOS_DIND_NETWORK_MODE": mode} if mode else {}
     agent = start("sleep", "1000", env=bridged, dns=[server.address]).await_boot()
@@ -265,7 +267,7 @@ def test_inner_containers_resolve_by_the_agents_own_nameserver(start: Start, tas
 
 
 def test_inner_networks_lead_out_also_after_the_engine_was_killed(start: Start, task_archive: bytes) -> None:
-    """dockerd comes back beside a container that lives on, and asks its own rules before DOCKER-USER then."""
+    """dockerd starts again beside a living container. Its own rules then come before DOCKER-USER."""
     agent = start("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.67.0"}).await_boot()
     agent.load(task_archive)
     agent.inner("network", "create", "own")
@@ -287,7 +289,7 @@ FILTERS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6t
 def test_frames_pass_the_bridge_by_iptables_only_for_who_needs_that(
     start: Start, task_archive: bytes, flag: str, filters: str
 ) -> None:
-    """Without the userland proxy the answers of a published port come from the container's own address else."""
+    """Without iptables and the userland proxy, a published port would answer from the container's own address."""
     environment = {"DOCKER_NETWORK_OFFSET": "0.0.65.0", "DOCKER_DAEMON_ARGS": flag}
     agent = start("sleep", "1000", env=environment).await_boot()
     agent.load(task_archive)
@@ -303,7 +305,7 @@ def test_frames_pass_the_bridge_by_iptables_only_for_who_needs_that(
 
 
 def test_inner_containers_that_the_user_keeps_apart_are(start: Start, task_archive: bytes) -> None:
-    """By the engine's own doing, also for a network that is made later."""
+    """The engine itself switches the filter on, also for a network that is made later."""
     agent = start("sleep", "1000", env={"DOCKER_NETWORK_OFFSET": "0.0.66.0"}).await_boot()
     agent.load(task_archive)
     agent.inner("network", "create", "--opt", "com.docker.network.bridge.enable_icc=false", "apart")
@@ -318,7 +320,7 @@ def test_inner_containers_that_the_user_keeps_apart_are(start: Start, task_archi
 def test_where_iptables_does_not_work_with_its_own_backend_the_other_is_taken(
     start: Start, tmp_path: Path, task_archive: bytes, environment: dict[str, str]
 ) -> None:
-    """Here it is nft's, all of whose programs are one that fails."""
+    """The default backend, nft, does not work here: all its programs are a script that fails."""
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'Could not fetch rule set generation id: Invalid argument' >&2\nexit 4\n")
     broken.chmod(0o755)

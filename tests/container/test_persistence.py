@@ -1,4 +1,4 @@
-"""The bridge outlasts a reboot where systemd-networkd manages the uplink: shown over the ssh that moves with it."""
+"""Tests that the bridge survives a reboot if systemd-networkd manages the uplink. Ssh uses the same uplink."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from persisted import ABSENT, IN_MACHINE, PERSISTED, Machine, assert_undone, by_
 ORIGINAL = "/etc/systemd/network/20-uplink.network"
 DROP_IN = "/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
 
-# For what a fixture builds.
+# Seconds. A fixture may build an image.
 pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def image(request: pytest.FixtureRequest, networkd_image_on: ImageOn) -> str:
-    """systemd 252 and 257, which differ in how they take up a bridge that is there."""
+    """systemd 252 and 257, which differ in how they treat an existing bridge."""
     return networkd_image_on(request.param)
 
 
@@ -118,7 +118,7 @@ def test_a_lease_goes_on_with_the_bridge_and_is_the_same_after_a_reboot(
 
 
 def test_with_a_silent_gateway_all_is_undone_within_half_a_minute(machine: Machine) -> None:
-    """An address that nobody has. As the machine's own configuration it comes back with the uplink."""
+    """The gateway's address is nobody's. The machine's configuration has it, so that it comes back with the uplink."""
     subnet = netaddr.IPNetwork(machine.run("ip", "-oneline", "-4", "address", "show", "dev", "eth0").split()[3])
     gateway = str(subnet.cidr[254])
     machine.write(ORIGINAL, f"[Match]\nName=eth*\n[Network]\nAddress={subnet}\nGateway={gateway}\n")
@@ -129,7 +129,7 @@ def test_with_a_silent_gateway_all_is_undone_within_half_a_minute(machine: Machi
 
 
 def test_with_a_gateway_that_falls_silent_when_networkd_has_followed_all_is_undone(machine: Machine) -> None:
-    """Its answers no longer come through the bridge once our files are there."""
+    """The gateway's answers are dropped on the bridge once the module's files exist."""
     (gateway,) = {route["gateway"] for route in machine.network()["routes"] if route["dst"] == "default"}
     silence = 'until [ -e "$0" ]; do :; done; ebtables -I INPUT -p arp --arp-opcode Reply -j DROP'
     uplinks = "/etc/systemd/network/00-00-mesos-dind-eth0.network"
@@ -139,7 +139,7 @@ def test_with_a_gateway_that_falls_silent_when_networkd_has_followed_all_is_undo
 
 
 def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None:
-    """Nobody gives it a lease: what the original says now is not what the uplink has."""
+    """The configuration asks for DHCP, and nobody answers, so networkd cannot configure the bridge."""
     before = machine.network()
     machine.write(ORIGINAL, "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\n")
     machine.run("rm", "-r", f"{ORIGINAL}.d")
@@ -153,8 +153,8 @@ def test_without_an_answer_from_networkd_all_is_undone(machine: Machine) -> None
 def docker_machine(
     machine_image: str, key: Path, user_network: Network, start: Start, volume: str, tmp_path: Path
 ) -> Iterator[Machine]:
-    """With Docker under systemd. Who manages its uplink does not matter; here it is the outer engine."""
-    resolv_conf = tmp_path / "resolv.conf"  # not the engine's own resolver
+    """A machine with Docker under systemd. The outer engine manages its uplink, which makes no difference here."""
+    resolv_conf = tmp_path / "resolv.conf"  # in place of the outer engine's resolver
     resolv_conf.write_text("nameserver 192.0.2.53\n")
     agent = start(
         image=f"{machine_image}:with-engine", standin=False, network=user_network.name, cgroupns="private",
@@ -168,7 +168,7 @@ def docker_machine(
 
 
 def proxy_arp(machine: Machine) -> str:
-    machine.run("systemctl", "start", "docker")  # or wait until it has started
+    machine.run("systemctl", "start", "docker")  # waits until Docker is ready
     settings = "net/ipv4/ip_forward", "net/ipv4/conf/eth0/proxy_arp", "net/ipv4/neigh/eth0/proxy_delay"
     return machine.run("sysctl", *settings) + machine.run("iptables", "-S", "DOCKER-USER")
 

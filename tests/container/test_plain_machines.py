@@ -1,4 +1,4 @@
-"""The plainest machines: one whose engine runs already and on whose file system overlay works, and one without any."""
+"""Tests of the simplest machines: one whose engine runs on a file system with overlay, and one without an engine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from docker.models.networks import Network
 from machines import Control, Played
 
 VM, ABSENT = "mesos.dind.vm", "mesos.dind.vm_absent"
-# An administrator's own, for the file system that is there.
+# An administrator's own mount unit for the data root.
 OWN_MOUNT = "/etc/systemd/system/var-lib-docker.mount"
 OWN_MOUNT_UNIT = "[Mount]\nWhat=/dev/vdb\nWhere=/var/lib/docker\n[Install]\nWantedBy=multi-user.target\n"
 
-# The image is built by whichever test comes first.
+# Seconds. The first test that runs builds the image.
 pytestmark = pytest.mark.timeout(1500)
 
 
@@ -28,7 +28,7 @@ class Machine:
         self.name, self.agent, self.control, self.network = name, agent, control, network
 
     def has(self, **variables: Any) -> None:
-        """What the inventory says of it, beside what all need."""
+        """Set the machine's own variables in the inventory."""
         self.control.write(f"host_vars/{self.name}/test.yml", variables)
 
     def provision(self, *flags: str) -> Played:
@@ -38,7 +38,7 @@ class Machine:
         return self.control.play(ABSENT, f"--limit={self.name}", *flags)
 
     def ask(self, *argv: str) -> str:
-        """By a way that does not need its network."""
+        """The output of a command, by a way that does not need the machine's network."""
         return self.agent.run(*argv)
 
     @property
@@ -46,20 +46,20 @@ class Machine:
         return self.control.traces()[self.name]
 
     def reboot(self) -> None:
-        """The container again, in another network namespace and with an empty /run."""
+        """Restart the container, which gets a new network namespace and an empty /run."""
         self.control.leave()
         self.agent.container.restart(timeout=5)
         self.control.admit(self.name, self.agent)
-        self.ask("systemctl", "start", "docker.service")  # or wait until it has started
+        self.ask("systemctl", "start", "docker.service")  # waits until Docker is ready
 
     @property
     def user_rules(self) -> str:
-        """What containers are let through by before the engine's own rules."""
+        """The rules of DOCKER-USER, which come before the engine's own rules."""
         return self.ask("iptables", "-S", "DOCKER-USER")
 
     @property
     def main_pid(self) -> str:
-        """dockerd's."""
+        """The pid of dockerd."""
         return self.ask("systemctl", "show", "--value", "--property=MainPID", "docker.service")
 
     @property
@@ -73,7 +73,7 @@ class Machine:
 
     @property
     def addresses(self) -> dict[str, list[str]]:
-        """Of devices that have any."""
+        """The addresses of each network device, except the loopback's."""
         links = json.loads(self.ask("ip", "-json", "-4", "address", "show"))
         found = {
             link["ifname"]: [f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"]] for link in links
@@ -103,7 +103,7 @@ def make_machine(
             image=f"{machine_image}:{stage}",
             network=machines_network.name,
             cgroupns="private",
-            mac_address=f"02:42:6d:64:01:{len(control.addresses):02x}",  # the same one after a restart
+            mac_address=f"02:42:6d:64:01:{len(control.addresses):02x}",  # the same after a restart
             tmpfs={"/run": ""},
             volumes={str(volume.name): "/var/lib/docker"} | own,
         )
@@ -118,11 +118,11 @@ def make_machine(
 
 @pytest.fixture(scope="module")
 def running(make_machine: Make) -> Machine:
-    """Its engine runs."""
+    """A machine whose engine runs."""
     machine = make_machine("running", "with-newer-engine")
     machine.ask("sh", "-c", f"printf '{OWN_MOUNT_UNIT}' >{OWN_MOUNT}")
     machine.ask("systemctl", "daemon-reload")
-    machine.ask("systemctl", "start", "docker.service")  # waits until it is ready
+    machine.ask("systemctl", "start", "docker.service")  # waits until Docker is ready
     return machine
 
 
@@ -156,7 +156,7 @@ def test_the_uplink_goes_under_the_bridge_of_an_engine_that_runs_and_comes_back(
 
 
 def test_an_engine_does_not_start_while_the_bridge_has_another_address_than_it_was_told(running: Machine) -> None:
-    """As after a reboot with another lease."""
+    """The situation after a reboot with another lease."""
     before = running.traces
     running.has(engine_packages=[], network_offset="0.0.1.0")
     assert running.provision().changed["running"] > 0
@@ -179,15 +179,15 @@ def test_an_engine_does_not_start_while_the_bridge_has_another_address_than_it_w
     assert running.ask("systemctl", "is-active", "docker.service") == "active\n"
     assert running.provision().changed == {"running": 0}
 
-    # Interrupted after the engine's turn, it runs again all the same.
+    # A run that fails after the engine was given back is completed by the next one.
     interrupted = running.give_back("--extra-vars=network_uplink=nowhere")
     assert "there is no network device 'nowhere'" in interrupted.refusals["running"]
     assert running.give_back().status == 0
     assert running.traces == before
 
 
-# What the engine gave the device becomes the machine's own configuration; at each boot the device has nothing, as on a
-# machine. networkd waits for no udev where /sys is read-only.
+# The configuration that the outer engine gave the device becomes the machine's own. At each boot, the device has no
+# address, as on a real machine. With a read-only /sys, networkd does not wait for udev.
 BY_NETWORKD = """
 address=$(ip -oneline -4 address show dev eth0 | awk '{ print $4 }')
 gateway=$(ip -4 route show default | awk '{ print $3 }')
@@ -204,7 +204,7 @@ until networkctl list --no-legend eth0 | grep -qw configured; do sleep 0.1; done
 def test_containers_on_an_inner_network_get_out_by_the_bridge_after_a_reboot_as_well(
     make_machine: Make, task_archive: bytes, tmp_path: Path
 ) -> None:
-    resolv_conf = tmp_path / "resolv.conf"  # not the outer engine's own resolver
+    resolv_conf = tmp_path / "resolv.conf"  # in place of the outer engine's resolver
     resolv_conf.write_text("nameserver 192.0.2.53\n")
     lasting = make_machine("lasting", "with-newer-engine", resolv_conf)
     lasting.ask("timeout", "60", "sh", "-ec", BY_NETWORKD)
@@ -239,7 +239,7 @@ def test_containers_on_an_inner_network_get_out_by_the_bridge_after_a_reboot_as_
     assert (lasting.addresses, lasting.default_routes, lasting.traces["units"]) == before
 
 
-# A `systemctl` that kills whoever is about to restart the engine.
+# A `systemctl` that kills the process that asks for the engine's restart.
 KILLS = r"""#!/bin/sh
 if [ "$*" = "restart docker.service" ]; then kill -KILL "$PPID"; else exec /usr/bin/systemctl "$@"; fi
 """
@@ -272,7 +272,7 @@ def test_the_run_after_one_that_was_killed_before_it_restarted_the_engine_does_s
 def test_a_machine_that_had_no_engine_has_nothing_of_one_afterwards(
     make_machine: Make,
 ) -> None:
-    """Without an offset, where the bridge is the engine's own and not the role network's."""
+    """Without an offset, the engine makes its bridge, and not the role network."""
     bare = make_machine("bare", "fresh")
     before = bare.traces
     assert "docker0" not in before["addresses"]
@@ -281,7 +281,7 @@ def test_a_machine_that_had_no_engine_has_nothing_of_one_afterwards(
     assert bare.provision().changed == {"bare": 0}
     assert bare.give_back().status == 0
     after = bare.traces
-    # Debian 12's dockerd makes itself a key.
+    # Debian 12's dockerd creates a key for itself.
     assert after["engine"].split()[1:] == ["/etc/docker/key.json"]
     assert {**after, "engine": ""} == before
     assert bare.give_back().changed == {"bare": 0}

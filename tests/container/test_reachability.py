@@ -1,5 +1,7 @@
-"""Who reaches whom, as whom: the host, two agents and four inner containers, in both modes and on both kinds of outer
-networks."""
+"""Tests of who reaches whom, and under which address: the host, two agents and four inner containers.
+
+Each test runs in both modes and on both kinds of outer networks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from docker.models.networks import Network
 from docker.types import EndpointConfig
 from places import SERVE, TASK, Place, agents_place, inner_place
 
-# By the agent's name on a user-defined network. Others' ranges on the default bridge are far from these.
+# Offsets by the agent's name on a user-defined network. On the default bridge, other tests' ranges are far from these.
 OFFSETS = {"first": "0.0.60.0", "second": "0.0.61.0"}
 
 HostOn = Callable[..., Place]
@@ -36,8 +38,8 @@ def outer(request: pytest.FixtureRequest, make_network: MakeNetwork, engine: doc
         made.remove()
 
 
-# The mode, and on which release of Debian: since Docker 28 an engine drops what others than its bridge send to its
-# containers.
+# The mode and the release of Debian. Since Docker 28, an engine drops traffic to its containers unless it comes over
+# the engine's bridge.
 KINDS = ["bridge", "proxy_arp", "proxy_arp on forky"]
 
 
@@ -70,7 +72,7 @@ def inner(agents: list[Agent]) -> dict[Agent, list[Place]]:
 
 @pytest.fixture(scope="module")
 def host_on(start_for_all: Start) -> HostOn:
-    """The host, called by the address that it has on an outer network."""
+    """The host. Others call its address on the outer network."""
 
     def place(network: Network, version: int = 4) -> Place:
         gateways = map(ipaddress.ip_address, jmespath.search("IPAM.Config[].Gateway", network.attrs))
@@ -94,7 +96,7 @@ def assert_each_is_seen_by_each(places: list[Place]) -> None:
         assert {name: who for name, who in seen.items() if who not in own} == {}, place.name
 
 
-@pytest.mark.timeout(1200)  # for what a fixture builds
+@pytest.mark.timeout(1200)  # seconds; a fixture may build an image
 def test_everybody_reaches_everybody_as_himself(
     inner: dict[Agent, list[Place]], outer: Network, host_on: HostOn
 ) -> None:
@@ -119,7 +121,7 @@ def test_inner_containers_are_in_the_range_and_the_agents_in_their_mode(
 
 
 def test_inner_containers_resolve_what_the_agent_does(inner: dict[Agent, list[Place]], outer: Network) -> None:
-    """On a user-defined network the resolver is at 127.0.0.11 of each agent; on the default bridge names are none."""
+    """On a user-defined network, each agent's resolver is 127.0.0.11. On the default bridge, there are no names."""
     for agent, places in inner.items():
         for place in places:
             if outer.name == "bridge":
@@ -150,7 +152,7 @@ def nameservers(resolv_conf: str) -> list[str]:
 def test_twelve_agents_with_ranges_of_their_own_making(
     user_network: Network, start: Start, task_archive: bytes, host_on: HostOn
 ) -> None:
-    """`auto` on a network made by `docker network create --subnet ... --ip-range ...`, all started at once."""
+    """Agents with `auto`, started at once on a network of `docker network create --subnet ... --ip-range ...`."""
     subnet = netaddr.IPNetwork(jmespath.search("IPAM.Config[0].Subnet", user_network.attrs))
     agents = [start(env={"DOCKER_NETWORK_OFFSET": "auto"}, network=user_network.name) for _ in range(12)]
     places = []
@@ -166,15 +168,15 @@ def test_twelve_agents_with_ranges_of_their_own_making(
 
 
 def address_in(subnet: netaddr.IPNetwork, address: str) -> int:
-    """The host number."""
+    """The host part of the address."""
     return int(netaddr.IPAddress(address)) - int(subnet.first)
 
 
-# What each engine can take: before Docker 28 the whole network only, since then a part of it only (`_engine_ipv6`).
+# The range that each engine accepts: before Docker 28 the whole network only, since then a part only (_engine/ipv6.py).
 PARTS = {"": "::/64", "bookworm": "::/64", "forky": "::{}:0/112"}
 
 
-@pytest.mark.timeout(1200)  # for what a fixture builds
+@pytest.mark.timeout(1200)  # seconds; a fixture may build an image
 @pytest.mark.parametrize("suite", PARTS)
 def test_ipv6_addresses_of_the_outer_network(
     suite: str, image_on: ImageOn, ipv6_network: Network, start: Start, task_archive: bytes, host_on: HostOn
@@ -200,7 +202,7 @@ def test_ipv6_addresses_of_the_outer_network(
         daemon = json.loads(agent.read("/run/mesos-dind/daemon.json"))
         assert all(place.address in ipaddress.ip_network(daemon["fixed-cidr-v6"]) for place in inner)
         places += [agents_place(agent, 6), *inner]
-    # Only now: as long as nobody is on the bridge its address is tentative (RFC 4862), and can't be served from.
+    # Not earlier: while the bridge has no port, its address is tentative (RFC 4862), and no server can bind to it.
     assert_each_is_seen_by_each([host_on(ipv6_network, 6), *places])
     for agent in agents:
         assert "changed=0" in agent.run("mesos-dind", "converge")

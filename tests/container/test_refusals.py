@@ -1,4 +1,4 @@
-"""What cannot work is one line and a status, before anything is changed."""
+"""Tests of refusals: a boot that cannot work changes nothing and ends with one line and a documented status."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_wrong_value_is_one_line_and_64(start: Start, name: str, value: str, a
     assert name in line
     assert repr(value) in line
     assert allowed in line
-    # Nothing that the boot makes is there.
+    # The boot has made nothing.
     assert_untouched(agent)
 
 
@@ -189,7 +189,7 @@ def test_aufs_is_refused_with_what_lacks_it(start: Start, volume: str) -> None:
 def test_a_command_that_cannot_be_run_is_told_from_ansibles_own_failures(
     start: Start, volume: str, tmp_path: Path, content: bytes, status: int
 ) -> None:
-    """It is found out by the exec at the very end of the boot."""
+    """The exec at the very end of the boot fails."""
     command = tmp_path / "command"
     command.write_bytes(content)
     command.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A second life: the agent's work directory, inner images and volumes are kept and of use, on either storage."""
+"""Tests of restarts: the agent's work directory, inner images and volumes are kept and usable, on either storage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Begin = Callable[..., Agent]
 
 @pytest.fixture(params=STORAGES)
 def volumes(request: pytest.FixtureRequest, engine: docker.DockerClient, label: str) -> Iterator[dict[str, str]]:
-    """Volumes of the outer engine, by name; on one at the data root overlay works, and no loop image is made."""
+    """Volumes of the outer engine, by name. With a volume at the data root, overlay works without a loop image."""
     key, _, value = label.partition("=")
     made = [(engine.volumes.create(labels={key: value}), place) for place in STORAGES[str(request.param)]]
     yield {str(volume.name): place for volume, place in made}
@@ -38,7 +38,7 @@ def daemon_args(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def begin(volumes: dict[str, str], user_network: Network, start: Start, daemon_args: str) -> Begin:
-    """Starts an agent in bridged mode on the volumes."""
+    """A function that starts an agent in bridged mode on the volumes."""
 
     def begin(hostname: str = "one") -> Agent:
         env = {"DOCKER_NETWORK_OFFSET": "0.0.7.0", "DOCKER_DAEMON_ARGS": daemon_args}
@@ -49,7 +49,7 @@ def begin(volumes: dict[str, str], user_network: Network, start: Start, daemon_a
 
 @pytest.fixture
 def first(begin: Begin, volumes: dict[str, str], task_archive: bytes) -> Agent:
-    """An agent that has something to lose."""
+    """An agent with an inner image, a volume and a work directory to keep."""
     agent = begin()
     assert ("loop" in agent.run("findmnt", "--noheadings", "--output", "SOURCE", DATA)) is (len(volumes) == 1)
     agent.load(task_archive)
@@ -121,7 +121,7 @@ def test_another_outer_address(first: Agent, user_network: Network) -> None:
 
 
 def test_another_host_name(first: Agent, begin: Begin) -> None:
-    """An agent of Mesos would not recover: it starts as a new one, and all else is kept."""
+    """A Mesos agent cannot recover after that. It starts as a new one and keeps all other data."""
     image = image_of(first)
     first.container.stop(timeout=20)
     first.container.remove()
@@ -132,7 +132,7 @@ def test_another_host_name(first: Agent, begin: Begin) -> None:
 
 @pytest.mark.parametrize("place", [DATA, "/elsewhere"])
 def test_the_work_directory_is_on_what_persists(start: Start, volume: str, task_archive: bytes, place: str) -> None:
-    """Where that is the data root only: on a volume itself, or in a loop image that is on one."""
+    """If only the data root persists: on a volume, or in a loop image on a volume."""
     env = {"MESOS_DIND_IMAGE": f"{place}/docker.img"} if place != DATA else {}
     work = f"{DATA}/mesos-agent"
     latest = f"{work}/meta/slaves/latest"
@@ -150,7 +150,7 @@ def test_the_work_directory_is_on_what_persists(start: Start, volume: str, task_
         agent = begin(hostname)
         assert handed_over.environ(agent)["MESOS_WORK_DIR"] == work
         assert agent.exec("test", "-L", latest).exit_code == (0 if is_recovered else 1)
-        # A sandbox is mounted into its task.
+        # Mesos mounts the sandbox into its task.
         assert agent.inner("run", "--rm", f"--volume={work}:/kept", "mesos-dind-task", "cat", "/kept/note") == "sandbox"
         assert "changed=0" in agent.run("mesos-dind", "converge")
 

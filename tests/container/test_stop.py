@@ -1,4 +1,4 @@
-"""The end: tasks get their signal, the engine stops, the storage is given back, the status is the agent's."""
+"""Tests of a stop: tasks get their signal, the engine stops, the storage is unmounted, the status is the agent's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agents import Agent, Start, assert_given_back, attached_to, loop_devices
 KEPT = "/var/lib/mesos-dind"
 
 
-# Where the container's PID 1 is another's, as with `docker run --init`, tini is one more process beside the supervisor.
+# With `docker run --init`, PID 1 is Docker's init, and tini is one more process beside the supervisor.
 either_init = pytest.mark.parametrize("begun", [{}, {"init": True}], indirect=True, ids=["own", "docker-init"])
 
 
@@ -28,8 +28,10 @@ def begun(request: pytest.FixtureRequest, start: Start, volume: str) -> Agent:
 
 @pytest.fixture
 def farewell(begun: Agent, task_archive: bytes) -> Agent:
-    """With two inner containers that say farewell in that volume, each on its own stop signal only; one of them takes
-    longer than what an engine that does not stop it would leave it."""
+    """An agent with two inner containers that write a farewell to the volume, each on its own stop signal only.
+
+    One of them takes longer than the grace period of containers that the engine does not stop.
+    """
     begun.load(task_archive)
     run_inner(begun, saying("said", "TERM"))
     run_inner(begun, saying("said-late", "USR1", seconds=2), "--stop-signal=USR1", "--stop-timeout=5")
@@ -37,7 +39,7 @@ def farewell(begun: Agent, task_archive: bytes) -> Agent:
 
 
 def saying(file: str, signal: str, seconds: int = 0) -> str:
-    """A shell script that runs until the signal, and then says farewell after so many seconds."""
+    """A shell script that runs until the signal, and writes its farewell so many ``seconds`` later."""
     other = "TERM" if signal == "USR1" else "USR1"
     return (
         f"trap 'echo wrong >/kept/{file}; exit 1' {other};"
@@ -47,7 +49,7 @@ def saying(file: str, signal: str, seconds: int = 0) -> str:
 
 
 def run_inner(agent: Agent, script: str, *options: str) -> str:
-    """An inner container of the script, which runs; its id."""
+    """Run the script in an inner container. Returns its id when the script runs."""
     detached = ("--detach", "--restart=always", f"--volume={KEPT}:/kept")
     made = agent.inner("run", *detached, *options, "mesos-dind-task", "sh", "-c", script)
     (file,) = re.findall(r"/kept/(\S+-ready)", script)
@@ -56,13 +58,13 @@ def run_inner(agent: Agent, script: str, *options: str) -> str:
 
 
 def await_file(path: Path) -> None:
-    """The test's own time-out ends a wait that lasts too long."""
+    """Wait for the file. The test's time-out is the limit."""
     while not path.exists():
         time.sleep(0.01)
 
 
 def assert_stopped_in_order(agent: Agent, status: int) -> None:
-    """The task had its signal, the storage is given back, and the container ends with this status."""
+    """Assert that tasks had their signal, the storage is unmounted, and the container ended with the status."""
     kept = agent.source(KEPT)
     assert agent.wait() == status
     assert said(kept) == {"said": "farewell\n", "said-late": "farewell\n"}
@@ -77,7 +79,7 @@ def said(kept: Path) -> dict[str, str]:
 @either_init
 def test_docker_stop_gives_inner_containers_their_signal(farewell: Agent) -> None:
     farewell.container.stop(timeout=10)
-    assert_stopped_in_order(farewell, 0)  # of a drained Mesos agent; 137 would be the outer engine's SIGKILL
+    assert_stopped_in_order(farewell, 0)  # 0 is a drained Mesos agent's; 137 would be the outer engine's SIGKILL
 
 
 def test_a_crashed_agent_takes_its_tasks_along_and_gives_its_status(farewell: Agent) -> None:
@@ -88,14 +90,14 @@ def test_a_crashed_agent_takes_its_tasks_along_and_gives_its_status(farewell: Ag
 
 
 def test_a_stop_in_the_middle_of_the_boot_gives_inner_containers_their_signal(farewell: Agent) -> None:
-    """Of an earlier life: the engine has started it again, and Ansible, held here, is still being loaded."""
+    """The engine has started the earlier containers again. Ansible, which the test holds, is still loading."""
     kept = farewell.source(KEPT)
     farewell.run("rm", "/run/mesos-dind/agent.pid")
     farewell.container.stop(timeout=10)
     for path in kept.glob("said*"):
         path.unlink()
     farewell.container.start()
-    # The file is of the work that is done ahead: it has begun, in a process of its own.
+    # The head start writes this file, so its process runs.
     hold = "until [ -e /run/mesos-dind/containerd.args ]; do :; done; kill -STOP $(cat $pid)"
     farewell.run("sh", "-c", f"pid=/run/mesos-dind/agent.pid; until [ -s $pid ]; do :; done; {hold}")
     for name in ("said-ready", "said-late-ready"):
@@ -111,7 +113,7 @@ def test_a_stop_in_the_middle_of_the_boot_gives_inner_containers_their_signal(fa
 
 @either_init
 def test_what_outlives_a_crashed_agent_is_ended_before_the_storage_is_given_back(begun: Agent) -> None:
-    """As an executor of the Mesos containerizer does; this one is on the mount and does not listen."""
+    """A process like an executor of the Mesos containerizer. It keeps the mount busy and ignores SIGTERM."""
     agent = begun
     script = "trap '' TERM; cd /var/lib/docker; echo >/tmp/there; while :; do sleep 1; done"
     agent.run("sh", "-c", f"setsid sh -c {shlex.quote(script)} >/dev/null 2>&1 & until [ -e /tmp/there ]; do :; done")
@@ -119,7 +121,7 @@ def test_what_outlives_a_crashed_agent_is_ended_before_the_storage_is_given_back
     assert attached_to(image)
     agent.exec("sh", "-c", "kill -KILL $(cat /run/mesos-dind/agent.pid)")
     assert agent.wait() == 137
-    # Left to the end of the container, the kernel would unmount as well.
+    # The log tells: at the container's end, the kernel would unmount the storage as well.
     assert "could not be unmounted" not in agent.logs()
     assert_given_back(image)
 
@@ -164,7 +166,7 @@ def test_an_interrupt_is_a_stop(start: Start, volume: str) -> None:
 
 @pytest.mark.parametrize("status", [0, 127, 143])
 def test_the_status_of_a_command_that_was_told_to_end_is_its_own(start: Start, volume: str, status: int) -> None:
-    """127 is also what a shell says of a process that it does not know."""
+    """A shell also reports 127 for a process that it does not know."""
     script = f"trap 'exit {status}' TERM; echo trapped; sleep 1000 & wait"
     agent = start("sh", "-c", script, volumes={volume: "/var/lib/docker"})
     agent.await_line("trapped")
@@ -173,7 +175,7 @@ def test_the_status_of_a_command_that_was_told_to_end_is_its_own(start: Start, v
 
 
 def test_a_stop_in_the_middle_of_the_boot_leaves_nothing(start: Start) -> None:
-    """While Ansible is still being loaded, and its modules have their head start."""
+    """Ansible is still loading, and the modules' head start runs."""
     before = loop_devices()
     agent = start("sleep", "1000")
     while loop_devices() == before:
@@ -184,7 +186,7 @@ def test_a_stop_in_the_middle_of_the_boot_leaves_nothing(start: Start) -> None:
 
 
 def test_a_signal_that_there_is_nobody_for_yet_stops_the_boot(start: Start) -> None:
-    """Ansible would end by it, and nobody would know why."""
+    """Ansible itself would end by the signal, without a line in the log."""
     before = loop_devices()
     agent = start("sleep", "1000")
     while loop_devices() == before:
@@ -218,7 +220,7 @@ def test_a_killed_container_leaves_nothing_and_boots_again(start: Start) -> None
 
 
 def test_a_stop_is_bounded_when_nothing_complies(start: Start, volume: str, task_archive: bytes) -> None:
-    """Neither the command nor the inner container listens; the bound ends both, well before SIGKILL from outside."""
+    """The command and the inner container ignore signals. The bound ends both, well before the outer SIGKILL."""
     agent = start(
         "sh", "-c", "trap '' TERM; while :; do sleep 1; done",
         env={"MESOS_DIND_STOP_TIMEOUT": "2"}, volumes={volume: "/var/lib/docker"},
@@ -245,7 +247,7 @@ def test_an_agent_has_half_of_the_bound(start: Start, volume: str) -> None:
 
 
 def test_ctrl_c_ends_the_agent_undrained(start: Start, volume: str) -> None:
-    """The terminal sends it to whom it has in the foreground; the supervisor does not have it."""
+    """The terminal signals its foreground process; the supervisor gets no signal."""
     agent = start(tty=True, stdin_open=True, volumes={volume: "/var/lib/docker"}).await_boot()
     terminal = agent.container.attach_socket(params={"stdin": 1, "stream": 1})
     assert isinstance(terminal, socket.SocketIO)
@@ -258,7 +260,7 @@ def test_ctrl_c_ends_the_agent_undrained(start: Start, volume: str) -> None:
 
 
 def test_the_default_bound_is_within_the_outer_engines(begun: Agent, task_archive: bytes) -> None:
-    """As the first process of its container, sleep does not end by SIGTERM."""
+    """The inner sleep is PID 1 of its container, so SIGTERM does not end it."""
     begun.load(task_archive)
     begun.inner("run", "--detach", "mesos-dind-task", "sleep", "1000")
     begun.container.stop(timeout=10)
@@ -268,7 +270,7 @@ def test_the_default_bound_is_within_the_outer_engines(begun: Agent, task_archiv
 
 
 def test_an_engine_that_hangs_is_not_waited_for(farewell: Agent) -> None:
-    """Its containers are told by the supervisor, which knows only SIGTERM."""
+    """The supervisor ends the containers, and sends every one SIGTERM."""
     farewell.run("sh", "-c", "kill -STOP $(pidof dockerd)")
     started = time.monotonic()
     farewell.container.stop(timeout=20)
@@ -281,7 +283,7 @@ def test_an_engine_that_hangs_is_not_waited_for(farewell: Agent) -> None:
 
 
 def test_containers_of_an_engine_that_is_down_have_the_rest_of_the_time(begun: Agent, task_archive: bytes) -> None:
-    """One that has ended three times within a minute is not started again at once."""
+    """s6 pauses before it starts an engine again that has ended three times within a minute."""
     begun.load(task_archive)
     run_inner(begun, saying("said", "TERM", seconds=3))
     for _ in range(3):
@@ -295,7 +297,7 @@ def test_containers_of_an_engine_that_is_down_have_the_rest_of_the_time(begun: A
 
 
 def test_an_engine_that_starts_is_awaited(begun: Agent, task_archive: bytes) -> None:
-    """It has started some of the last life's containers again, others not yet, and does not answer."""
+    """The engine has started some of the earlier containers again, others not yet, and does not answer."""
     begun.load(task_archive)
     names = [f"said-{number}" for number in range(4)]
     for name in names:

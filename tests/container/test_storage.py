@@ -1,4 +1,4 @@
-"""The loop image in real containers: kept, grown, never shared, never leaked."""
+"""Tests of the loop image in real containers: kept, grown, never shared, never leaked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import docker
 import pytest
 from agents import Agent, Start, loop_devices
 
-# `make soak` asks for 200.
+# `make soak` sets 200.
 CYCLES = int(os.environ.get("MESOS_DIND_CYCLES", "20"))
 AT_ONCE = 20
 
@@ -38,7 +38,7 @@ def test_lives_ended_by_sigkill_leave_nothing(engine: docker.DockerClient, start
 
 
 def left(engine: docker.DockerClient) -> dict[str, set[str]]:
-    """What a life takes of the machine that the outer engine runs on: loop devices, mounts, layers and volumes."""
+    """The resources of the outer engine's machine that an agent may leak: loop devices, mounts, layers and volumes."""
     root = Path(engine.info()["DockerRootDir"])
     return {
         "loop devices": loop_devices(),
@@ -83,7 +83,7 @@ def test_xfs_where_asked_for(start: Start) -> None:
 
 @pytest.mark.parametrize("strategy", ["loop", "vfs"])
 def test_a_strategy_that_is_asked_for(start: Start, volume: str, strategy: str) -> None:
-    """Overlay would work on this volume."""
+    """The user asks for a loop image although overlay works on the volume."""
     volumes = {volume: "/var/lib/docker"}
     agent = start("sleep", "1000", env={"MESOS_DIND_STORAGE": strategy}, volumes=volumes).await_boot()
     assert agent.inner("info", "--format", "{{.Driver}}") == {"loop": "overlay2", "vfs": "vfs"}[strategy]

@@ -1,4 +1,4 @@
-"""The modules alone, for a stranger who knows their documentation: what ``ansible-doc`` shows is what is run here."""
+"""Tests of the modules alone. The tests run the examples that ``ansible-doc`` shows a new user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import ImageOn
 from docker.models.networks import Network
 from machines import Control
 
-# The image is built by whichever test comes first.
+# Seconds. The first test that runs builds the image.
 pytestmark = pytest.mark.timeout(1500)
 
 HOST = "stranger"
@@ -24,7 +24,7 @@ TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": 
 
 @pytest.fixture(scope="module")
 def machine(control: Control, networkd_image_on: ImageOn, machines_network: Network, start_for_all: Start) -> Agent:
-    """A machine without an engine whose uplink is systemd-networkd's, that has what the modules say they need."""
+    """A machine with systemd-networkd and the modules' documented requirements, but without an engine."""
     agent = start_for_all(
         image=networkd_image_on("bookworm"), standin=False, network=machines_network.name, cgroupns="private",
         tmpfs={"/run": "", "/volume": ""},
@@ -43,12 +43,12 @@ def documentation(control: Control, full_name: str) -> dict[str, Any]:
 
 
 def stranger_play(full_name: str, examples: list[dict[str, Any]], results: Path) -> list[dict[str, Any]]:
-    """Each example of the module as it is shown, foretold before and repeated after, and what all of them returned."""
+    """Run each example of the module in check mode, for real and once more. Returns all results."""
     tasks = []
     names = []
     for number, example in enumerate(examples):
         if full_name not in example:
-            tasks.append(example)  # what is done with the result
+            tasks.append(example)  # keys of a task that use the result
             continue
         name = example.get("register", f"example_{number}")
         tasks += [
@@ -71,7 +71,7 @@ def test_the_examples_of_the_documentation_do_what_it_says(control: Control, mac
     playbook.write_text(json.dumps(stranger_play(full_name, examples, results)))
     played = control.play(playbook)
     assert played.status == 0, played.output + machine.logs()
-    # The last example takes back what the others did.
+    # The last example undoes the others.
     assert control.traces() == before
     told = json.loads(results.read_text())
     assert any(done["changed"] for _foretold, done, _repeated in told)

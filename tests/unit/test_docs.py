@@ -21,6 +21,7 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._boot import settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+DEVELOPMENT = ROOT / "docs/development.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 # What a message's line begins with: the role, or the step before all roles.
@@ -60,6 +61,39 @@ def examples(page: Path) -> Iterator[Any]:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert link.startswith("https://") or (page.parent / link).is_file(), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_anchors_lead_somewhere(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text()):
+        assert anchor in anchors(page.parent / link if link else page), anchor
+
+
+def test_each_term_of_the_glossary_is_linked() -> None:
+    links = re.compile(r"\]\((?:docs/)?(?:glossary\.md)?#([^)]+)\)")
+    linked = {anchor for page in PAGES for anchor in links.findall(page.read_text())}
+    assert anchors(ROOT / "docs/glossary.md") - {"glossary"} <= linked
+
+
+def test_the_files_that_developers_are_led_to_are_there() -> None:
+    path = re.compile(r"`((?:plugins|roles|playbooks|tools|tests|molecule|changelogs)/[^`]*)`")
+    named = path.findall(DEVELOPMENT.read_text())
+    assert named
+    for name in named:
+        assert list(ROOT.glob(name)), name
+
+
+def test_each_question_of_where_has_its_file() -> None:
+    answers = table(DEVELOPMENT, "question", "file")
+    assert len(answers) == 18
+    for _question, file in answers:
+        assert (ROOT / file.strip("`")).is_file(), file
 
 
 def test_every_page_is_linked() -> None:
@@ -127,22 +161,22 @@ def test_the_agents_defaults() -> None:
 
 
 def test_what_the_boot_sets_itself() -> None:
-    text = " ".join((ROOT / "docs/boot.md").read_text().split())
-    keys = re.search(r"what the boot sets itself: (.*?);", text)
-    assert keys
-    assert set(re.findall(r"`([a-z-]+)`", keys[1])) == set(user_settings.OWNED_KEYS)
-    flags = re.search(r"as flags also (.*?);", text)
-    assert flags
-    owned = {flag.removeprefix("--") for flag in user_settings.OWNED_FLAGS if flag.startswith("--")}
-    assert set(re.findall(r"`--([a-z-]+)`", flags[1])) == owned - set(user_settings.OWNED_KEYS)
-    beside = re.search(r"beside `MESOS_DIND_IPV6_RANGE` (.*?),? as flags", text)
-    assert beside
-    assert {f"--{key}" for key in re.findall(r"`([a-z0-9-]+)`", beside[1])} == {f"--{key}" for key in ipv6.KEYS}
+    (file, where_file), (flags, where_flags), (beside, where_beside) = (
+        (set(re.findall(r"`([a-z0-9-]+)`", names)), where)
+        for names, where in table(ROOT / "docs/boot.md", "setting", "is refused")
+    )
+    assert file == set(user_settings.OWNED_KEYS)
+    assert where_file == "in the file and as flags"
+    owned = {flag for flag in user_settings.OWNED_FLAGS if flag.startswith("--")}
+    assert flags == owned - {f"--{key}" for key in user_settings.OWNED_KEYS}
+    assert where_flags == "as flags"
+    assert beside == set(ipv6.KEYS)
+    assert where_beside.startswith("beside `MESOS_DIND_IPV6_RANGE`, as flags")
 
 
 def test_each_command_is_named() -> None:
     script = (ROOT / "roles/agent/files/mesos-dind").read_text()
-    commands = re.findall(r"^(\w+)\) ", script.partition("case ${1-} in")[2], re.MULTILINE)
+    commands = re.findall(r"^(\w+)\)", script.partition("case ${1-} in")[2], re.MULTILINE)
     assert {"boot", "converge"} < set(commands)
     for command in commands:
         assert f"mesos-dind {command}" in code(README) + code(ROOT / "docs/boot.md"), command

@@ -1,7 +1,7 @@
-"""The agent image as a disk, since a VM without acceleration takes minutes to load it.
+"""The agent image as a disk, because a VM without acceleration takes minutes to load it.
 
-``squashfs`` holds the image's files. The VM's engine is given an image of the same configuration whose only layer is
-empty, and the disk is mounted where overlay2 keeps that layer.
+``squashfs`` holds the image's files. The VM's engine gets an image of the same configuration with one empty layer. The
+disk is mounted at overlay2's folder of that layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class AgentDisk:
 
 
 def provide(name: str, cache: Path = CACHE) -> AgentDisk:
-    """The disk of an image of this machine's engine, which is made if it is not there; older ones are removed."""
+    """The disk of an image of this machine's engine. Makes it if it does not exist, and removes older ones."""
     found = json.loads(subprocess.run(["docker", "image", "inspect", name], stdout=subprocess.PIPE, check=True).stdout)
     disk = AgentDisk(name, cache / f"agent-{found[0]['Id'].partition(':')[2][:16]}.squashfs", found[0])
     if not disk.image.exists():
@@ -55,7 +55,7 @@ def export(name: str, image: Path) -> None:
 
 
 def install(disk: AgentDisk, machine: Machine, engine: Engine, device: str) -> None:
-    """Give the machine's engine the image."""
+    """Load the image into the machine's engine."""
     with tempfile.TemporaryFile() as content:
         content.write(archive(disk))
         content.seek(0)
@@ -65,7 +65,7 @@ def install(disk: AgentDisk, machine: Machine, engine: Engine, device: str) -> N
 
 
 def archive(disk: AgentDisk) -> bytes:
-    """An image of one empty layer, as ``docker load`` takes it."""
+    """An image of one empty layer, as an archive for ``docker load``."""
     layer = tar({})
     configuration = json.dumps(
         {

@@ -23,7 +23,7 @@ IMAGE = os.environ.get("MESOS_DIND_IMAGE_UNDER_TEST", "mesos-dind:latest")
 
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """What takes long tells how far it is, whether or not tests' output is shown."""
+    """Print the progress of a long task, whether or not pytest captures output."""
     plugins = request.config.pluginmanager
     reporter: Any = plugins.getplugin("terminalreporter")
     capture: Any = plugins.getplugin("capturemanager")
@@ -55,7 +55,7 @@ def machine(agent_image: agent_disk.AgentDisk, say: Callable[[str], None]) -> It
 
 @pytest.fixture(scope="session")
 def engine(machine: machines.Machine, agent_image: agent_disk.AgentDisk, say: Callable[[str], None]) -> machines.Engine:
-    """The VM's own, which has the agent image."""
+    """The VM's engine, which has the agent image."""
     found = machine.engine("outer")
     agent_disk.install(agent_image, machine, found, "/dev/vdb")
     say("the engine answers and has the agent image")
@@ -72,9 +72,9 @@ def host(machine: machines.Machine) -> Any:
 def agent(
     request: pytest.FixtureRequest, machine: machines.Machine, engine: machines.Engine, say: Callable[[str], None]
 ) -> Iterator[Agent]:
-    """In a cgroup namespace of its own and in the host's, with and without Docker's init as PID 1.
+    """An agent in a private cgroup namespace or in the host's, with or without Docker's init as PID 1.
 
-    Its containers will ask for more memory than it has.
+    Its containers will ask for more memory than the agent has.
     """
     with booted(machine, engine, IMAGE, *AGENTS[request.param]) as agent:
         say(f"the agent {request.param!r} has booted")
@@ -86,9 +86,9 @@ def agent(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that boots something may take longer than those of other lanes: the VM has no acceleration.
+    """Give tests that boot something more time than in other lanes, because the VM has no acceleration.
 
-    One VM at a time, and one agent: first those tests that have VMs of their own, last those with an agent.
+    Sort the tests so that one VM and one agent run at a time: first tests with their own VMs, last tests with an agent.
     """
     ours = [item for item in items if item.path.parent == HERE]
     for item in ours:

@@ -17,7 +17,7 @@ from typing import IO, Any, NoReturn
 import testinfra
 from system_disk import SystemDisk
 
-# Seconds. ssh answers after 50 to 120, on how busy the machine is; this is only where a boot is given up.
+# Seconds until a boot counts as failed. ssh answers after 50 to 120 s, depending on the host's load.
 BOOT_LIMIT = 600
 COMMAND_LIMIT = 900
 LAST_LINES = 40
@@ -25,7 +25,7 @@ LAST_LINES = 40
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine in the machine. It is asked by a client out here: one in there takes a second to start."""
+    """A Docker engine in the machine. The client runs on the host: in the machine, it takes a second to start."""
 
     socket: Path
 
@@ -39,7 +39,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Machine:
-    """A running one, to which ssh gets with ``ssh_config``."""
+    """A running VM. ssh reaches it with ``ssh_config``."""
 
     ssh_config: Path
 
@@ -47,18 +47,18 @@ class Machine:
         return testinfra.get_host("ssh://vm", ssh_config=str(self.ssh_config), timeout=60)
 
     def run(self, *argv: str) -> str:
-        """The output of a command on it, which must succeed."""
+        """The output of a command on the machine, which must succeed."""
         return output_of(["ssh", "-F", str(self.ssh_config), "vm", shlex.join(argv)])
 
     def engine(self, name: str, path: str = "/run/docker.sock") -> Engine:
-        """The engine that listens on ``path``. ``name`` is for the socket here."""
+        """The engine that listens on ``path``. ``name`` is a part of the socket's name on the host."""
         here = self.ssh_config.with_name(f"{name}.sock")
         output_of(["ssh", "-F", str(self.ssh_config), "-O", "forward", "-L", f"{here}:{path}", "vm"])
         return Engine(here)
 
 
 def output_of(command: Sequence[str], stdin: IO[bytes] | int = subprocess.DEVNULL) -> str:
-    """With a limit, since a hung guest says nothing."""
+    """The output of a command, in a limited time because a hung guest does not answer."""
     done = subprocess.run(command, stdin=stdin, capture_output=True, check=False, timeout=COMMAND_LIMIT)
     output = done.stdout.decode(errors="replace")
     assert done.returncode == 0, f"{command} ended with {done.returncode}: {output}{done.stderr.decode()}"
@@ -69,25 +69,25 @@ def output_of(command: Sequence[str], stdin: IO[bytes] | int = subprocess.DEVNUL
 def booted(
     disk: SystemDisk, log: Path, read_only_disks: Sequence[Path] = (), *, reboots: bool = False
 ) -> Iterator[Machine]:
-    """A machine that answers to ssh. ``log`` gets its serial console; the read-only disks are /dev/vdb and on.
+    """A machine that answers to ssh. ``log`` gets its serial console. The read-only disks are /dev/vdb and following.
 
-    One that reboots keeps its disk until it ends; otherwise a reboot, or a panic, ends it.
+    With ``reboots``, the machine keeps its disk until it ends. Otherwise, a reboot or a panic ends it.
     """
     with tempfile.TemporaryDirectory(prefix="mesos-dind-vm-") as made:
-        folder = Path(made)  # short: the path of a unix socket has little room
+        folder = Path(made)  # short: a unix socket's path is limited
         command = qemu(disk, log, folder / "monitor", read_only_disks)
         if not reboots:
-            # Then a kernel that panics ends the process.
+            # With -no-reboot, a kernel panic ends qemu.
             command.append("-no-reboot")
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             try:
                 await_ready(process, log)
                 machine = Machine(write_ssh_config(folder, disk.key, forwarded_port(folder / "monitor")))
-                machine.run("true")  # makes the connection that all others use
+                machine.run("true")  # opens the connection that all commands share
                 yield machine
                 subprocess.run(["ssh", "-F", machine.ssh_config, "-O", "exit", "vm"], capture_output=True, check=False)
             finally:
-                # Its disk is a snapshot: there is nothing to shut down in order.
+                # The disk is a snapshot, so the machine needs no orderly shutdown.
                 process.kill()
 
 
@@ -95,17 +95,17 @@ def qemu(disk: SystemDisk, log: Path, monitor: Path, read_only_disks: Sequence[P
     drives = [f"file={disk.image},format=raw,if=virtio,snapshot=on,cache=unsafe"]
     drives += [f"file={image},format=raw,if=virtio,readonly=on" for image in read_only_disks]
     return [
-        # The kernel ends it when the thread that starts it does, however that ends.
+        # The kernel kills qemu when the thread that started it ends, in any way.
         "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
-        # Multi-threaded TCG panics in some nested kernels, which have a /dev/kvm that boots no guest.
+        # Multi-threaded TCG panics in some nested kernels. Their /dev/kvm boots no guest.
         "-accel", "tcg,thread=single", "-smp", "1", "-cpu", "max", "-m", "3072",
         "-nodefaults", "-no-user-config", "-display", "none",
         "-kernel", str(disk.kernel), "-initrd", str(disk.initrd),
-        # There is nobody here to mitigate attacks of.
+        # The guest runs no hostile code.
         "-append", "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off systemd.show_status=true",
         *(part for drive in drives for part in ("-drive", drive)),
         "-device", "virtio-rng-pci",
-        # No way out, and a way in on a port that the kernel chooses.
+        # No outgoing connections. Incoming ones come through a port that the kernel chooses.
         "-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-serial", f"file:{log}", "-serial", "stdio",
@@ -114,7 +114,7 @@ def qemu(disk: SystemDisk, log: Path, monitor: Path, read_only_disks: Sequence[P
 
 
 def await_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the machine says on its second serial line that ssh answers; fails as soon as qemu ends."""
+    """Wait until the machine reports on its second serial line that ssh answers. Fail as soon as qemu ends."""
     assert process.stdout
     if not select.select([process.stdout], [], [], BOOT_LIMIT)[0]:
         give_up(f"the VM is not ready after {BOOT_LIMIT} s", log)
@@ -129,7 +129,7 @@ def give_up(cause: str, log: Path) -> NoReturn:
 
 
 def forwarded_port(monitor: Path) -> int:
-    """Of loopback, as qemu's monitor tells it."""
+    """The forwarded port on the host's loopback address, from qemu's monitor."""
     with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answers:
         connection.settimeout(30)
         connection.connect(str(monitor))
@@ -141,7 +141,7 @@ def forwarded_port(monitor: Path) -> int:
 
 
 def write_ssh_config(folder: Path, key: Path, port: int) -> Path:
-    """One connection for all commands: the key exchange is what takes long."""
+    """The ssh configuration. All commands share one connection, because the key exchange is slow."""
     settings = {
         "HostName": "127.0.0.1",
         "Port": port,

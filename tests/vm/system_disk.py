@@ -1,7 +1,7 @@
-"""The disk of a Debian 13 VM: systemd, an engine, and what the tests need, so that it needs no network.
+"""The disk of a Debian 13 VM with systemd, an engine and the tests' programs, so that the VM needs no network.
 
-It is made once, kept in ``.cache/vm``, and made anew when this file changes. Nothing writes to it: a machine writes
-to a snapshot that is gone when it ends.
+The disk is kept in ``.cache/vm``, and made anew when this file changes. A machine does not write to the disk, but to a
+snapshot that is deleted at the machine's end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from docker_engine.distribution import SUITE
 from docker_engine.terminal import Terminal, search_path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache/vm"
-SIZE = "12G"  # sparse
+SIZE = "12G"  # a sparse file
 PACKAGES = (
     "apparmor",
     "dbus",
@@ -40,7 +40,7 @@ PACKAGES = (
     "util-linux",
     "xfsprogs",
 )
-# The address is the one that qemu's user networking forwards to.
+# qemu's user networking forwards to this address.
 FILES = {
     "etc/hostname": "mesos-dind-vm\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 mesos-dind-vm\n",
@@ -54,7 +54,7 @@ Gateway=10.0.2.2
 LinkLocalAddressing=no
 IPv6AcceptRA=no
 """,
-    # Nobody has to ask again and again: the second serial line says when ssh answers.
+    # The second serial line reports when ssh answers, so that the host need not poll.
     "etc/systemd/system/vm-ready.service": """\
 [Unit]
 Description=Tell the test run that ssh answers
@@ -70,8 +70,8 @@ WantedBy=multi-user.target
 """,
 }
 SERVICES = ("ssh", "systemd-networkd", "vm-ready")
-# What a machine that lives for some minutes does not need. The engine loads its AppArmor profile itself; all the
-# others that Debian has take 46 s to load here.
+# Units that a machine of some minutes does not need. The engine loads its own AppArmor profile. Debian's other profiles
+# take 46 s to load in this VM.
 MASKED = (
     "apparmor.service",
     "apt-daily.timer",
@@ -109,7 +109,7 @@ class SystemDisk:
 
 
 def provide(cache: Path = CACHE) -> SystemDisk:
-    """The disk of this recipe, which is made if it is not there; older ones are removed."""
+    """The disk of this recipe. Makes it if it does not exist, and removes older ones."""
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     disk = SystemDisk(cache / f"system-{recipe}")
     if disk.folder.is_dir():
@@ -140,7 +140,7 @@ def make(disk: SystemDisk, root: Path) -> None:
 
 
 def bootstrap(root: Path) -> None:
-    """Debian's packages into a folder, from the archives that this machine's own apt uses."""
+    """Install Debian's packages into a folder, from the archives of the host's own apt."""
     with start_bootstrap(Terminal(), SUITE, PACKAGES) as debian:
         subprocess.run(["tar", "--extract", "--numeric-owner", "-C", str(root)], stdin=debian.stdout, check=True)
     if debian.returncode:

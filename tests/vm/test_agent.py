@@ -1,6 +1,6 @@
-"""The agent image on cgroup v2 under systemd: the leaf, what is delegated, and the limits of inner containers.
+"""Tests of the agent image on cgroup v2 under systemd: the leaf, the delegation and the limits of inner containers.
 
-By default a test is run in all agents: in a namespace of their own and in the host's, with and without Docker's init.
+By default, a test runs in all agents: in a private cgroup namespace and in the host's, with and without Docker's init.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vm_agents import MEMORY, Agent
 
 LEAF = "mesos-dind"
 
-# What takes long is tried in both namespaces; by the time it matters, all processes are in the leaf, whatever started.
+# Slow tests run once in each namespace. Docker's init makes no difference: all processes are in the leaf by then.
 in_both_namespaces = pytest.mark.parametrize("agent", ["private", "host, init"], indirect=True)
 in_a_private_namespace = pytest.mark.parametrize("agent", ["private", "private, init"], indirect=True)
 
@@ -75,7 +75,7 @@ def test_a_container_never_has_more_processes_than_its_limit(agent: Agent) -> No
 
 @in_both_namespaces
 def test_two_busy_containers_divide_a_processor_by_their_shares(agent: Agent) -> None:
-    # runc maps shares to weights by a formula that has changed: 1024 to 256 is 3.9 to 1, or 2.9.
+    # runc's formula from shares to weights has changed: 1024 to 256 is 3.9 to 1, or 2.9 to 1.
     assert 2.5 < limits.compete(agent, 1024, 256) < 5
 
 

@@ -1,4 +1,4 @@
-"""No VM is left behind, and none is waited for that will not come."""
+"""Tests that no VM outlives its run, and that a run does not wait for a VM that has failed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_the_vm_ends_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
         pid = int(run.stdout.readline())
         vm = os.pidfd_open(pid)
         try:
-            # Before it is qemu, it is setpriv, which may not have asked for the kernel's signal yet; and before that,
-            # for a moment in which its parent goes on already, Python.
+            # The process is first Python, for a moment in which its parent goes on already. Then it is setpriv, which
+            # may not have asked for the kernel's signal yet.
             while not Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system"):
                 pass
             run.kill()
@@ -53,7 +53,7 @@ def test_a_kernel_that_panics_is_noticed_with_the_end_of_its_console(tmp_path: P
     folder.mkdir()
     for name in ("vmlinuz", "disk.ext4"):
         (folder / name).symlink_to(good.folder / name)
-    (folder / "initrd.img").write_bytes(b"")  # so that there is no driver for the root disk
+    (folder / "initrd.img").write_bytes(b"")  # the kernel has no driver for the root disk then
     with (
         pytest.raises(RuntimeError, match="Kernel panic"),
         machine.booted(system_disk.SystemDisk(folder), tmp_path / "log"),

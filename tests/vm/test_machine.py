@@ -1,4 +1,4 @@
-"""The machine is what the other tests of this folder take it for."""
+"""Tests of the assumptions that the other tests of this folder make about the VM."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def test_docker_answers_on_v2(host: Any) -> None:
 
 
 def test_there_is_no_way_out(host: Any) -> None:
-    """What a test needs is on the disk; a test that needs more would fail elsewhere."""
+    """The VM has no way out: a test that needs more than the disk has fails here, too."""
     assert host.run("timeout 5 bash -c '</dev/tcp/10.0.2.2/22'").failed

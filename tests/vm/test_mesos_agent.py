@@ -1,4 +1,4 @@
-"""A Mesos agent on cgroup v2, which upstream's does not know: what it is told and given, from boot to stop."""
+"""Tests of a Mesos agent on cgroup v2, which upstream's Mesos does not support: its settings, from boot to stop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from machine import Engine, Machine
 from vm_agents import FIXED, await_boot
 
 STATE = "/var/lib/mesos-dind"
-# Seconds; in the VM even a client takes one to start.
+# Seconds. In the VM, even a client takes a second to start.
 STOP_TIMEOUT = 60
 
 
 @pytest.fixture
 def container(engine: Engine, agent_image: AgentDisk) -> Iterator[str]:
-    """One with the stand-in, which has booted."""
+    """An agent with the stand-in, after its boot."""
     options = (f"--volume={STATE}", "--cpus=0.99", f"--env=MESOS_DIND_STOP_TIMEOUT={STOP_TIMEOUT}")
     made = engine.run("create", *(word for word in FIXED if word != "--detach"), *options, agent_image.name).strip()
     try:

@@ -1,4 +1,4 @@
-"""The roles on a bare machine: checked, converged, rebooted and given back, over the ssh connection that they move."""
+"""Tests of the roles on a bare machine: check, converge, reboot and giving back, over ssh on the uplink that moves."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from limits import TASK_IMAGE
 from machines import Played
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUN_LIMIT = 1500  # seconds, for what is hung
+RUN_LIMIT = 1500  # seconds until a run counts as hung
 
-# Everything that is to be as before when the machine is given back, in a form in which it can be compared.
+# Shell commands whose output must be the same before provisioning and after the machine is given back.
 TRACES = {
     "addresses": "ip -json address show | python3 -c 'import json, sys; [print(link[\"ifname\"], link.get(\"master\"), "
     'link["address"], *sorted(a["local"] for a in link["addr_info"])) for link in json.load(sys.stdin)]\'',
@@ -34,7 +34,7 @@ TRACES = {
 
 @pytest.fixture(scope="module")
 def bare(say: Callable[[str], None]) -> Iterator[machines.Machine]:
-    """A machine of its own, that can be rebooted."""
+    """A machine for these tests alone, which can reboot."""
     disk = system_disk.provide()
     with machines.booted(disk, system_disk.CACHE / "bare-console.log", reboots=True) as machine:
         say("ssh answers on the bare machine")
@@ -43,7 +43,7 @@ def bare(say: Callable[[str], None]) -> Iterator[machines.Machine]:
 
 @pytest.fixture(scope="module")
 def molecule(bare: machines.Machine) -> Callable[..., str]:
-    """Runs a command of Molecule's with the scenario of this machine, and returns its output."""
+    """Run a command of Molecule with this machine's scenario. Returns the output."""
 
     def run(command: str, *options: str) -> str:
         environment = {
@@ -67,7 +67,7 @@ def molecule(bare: machines.Machine) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def before(bare: machines.Machine, molecule: Callable[..., str], say: Callable[[str], None]) -> dict[str, str]:
-    """The machine's traces before anything was done to it."""
+    """The machine's traces before the first run."""
     molecule("prepare", "--force")
     say("prepared")
     return traces(bare)
@@ -94,7 +94,7 @@ def traces(machine: machines.Machine) -> dict[str, str]:
 def test_one_run_converges_and_all_is_there_again_after_a_reboot(
     bare: machines.Machine, provisioned: dict[str, str]
 ) -> None:
-    """And a second run changes nothing, nor does one after the reboot."""
+    """A second run changes nothing, nor does a run after the reboot."""
     assert provisioned["told"].count("changed=0 ") == 2
     assert bare.run("cat", "/proc/sys/kernel/random/boot_id") != provisioned["former boot"]
 
@@ -103,8 +103,8 @@ def test_check_mode_has_foretold_the_first_run(provisioned: dict[str, str]) -> N
     foretold, done = (Played(0, provisioned[name].partition("PLAY RECAP")[0]) for name in ("foretold", "told"))
     assert foretold.changed_tasks
     assert foretold.changed_tasks <= done.changed_tasks
-    # systemd knows no unit before it is written.
-    unknown = {"mesos.dind.storage : Enable it", "mesos.dind.agent : Run it"}
+    # In check mode, systemd does not know the new units yet.
+    unknown = {"mesos.dind.storage : Enable the mount unit", "mesos.dind.agent : Start the agent's service"}
     assert {task for _host, task in done.changed_tasks - foretold.changed_tasks} == unknown
 
 
@@ -119,7 +119,7 @@ def test_an_inner_container_is_reached_and_gets_out_under_its_own_address(bare: 
     assert ipaddress.ip_address(address) in ipaddress.ip_network("10.0.2.64/28")
     bare.run("timeout", "60", "bash", "-c", f"until exec 3<>/dev/tcp/{address}/8080; do sleep 0.5; done")
     engine.run("exec", container, "ping", "-c", "1", "-W", "20", "10.0.2.15")
-    # qemu's own gateway answers to pings of everybody on its network.
+    # qemu's gateway answers every ping on its network.
     engine.run("exec", container, "ping", "-c", "1", "-W", "20", "10.0.2.2")
 
 
@@ -135,14 +135,14 @@ def test_a_container_on_another_inner_network_gets_out_after_the_reboot(bare: ma
 def test_the_machine_is_given_back_as_it_was(
     bare: machines.Machine, before: dict[str, str], molecule: Callable[..., str], say: Callable[[str], None]
 ) -> None:
-    """Also with a container that runs: the one of the test above."""
+    """The container of the test above still runs."""
     molecule("cleanup")
     say("given back")
     assert traces(bare) == before
 
 
 def move_uplink(machine: machines.Machine) -> subprocess.Popen[str]:
-    """bridged_net as a task of somebody's, in a connection of its own."""
+    """Run bridged_net as a single task, with its own connection."""
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),
@@ -159,7 +159,7 @@ def move_uplink(machine: machines.Machine) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def silent_gateway(bare: machines.Machine, before: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A machine that is told of a gateway that nobody is; yields the traces with it."""
+    """The machine's traces with a gateway whose address nobody has."""
     tell_gateway(bare, "10.0.2.2", "10.0.2.99")
     yield traces(bare)
     tell_gateway(bare, "10.0.2.99", "10.0.2.2")
@@ -167,7 +167,7 @@ def silent_gateway(bare: machines.Machine, before: dict[str, str]) -> Iterator[d
 
 
 def tell_gateway(machine: machines.Machine, former: str, gateway: str) -> None:
-    """By its own configuration: systemd-networkd gives a device again what that says."""
+    """Change the gateway in the machine's own configuration, which systemd-networkd then applies again."""
     machine.run("sed", "-i", f"s/^Gateway={former}$/Gateway={gateway}/", "/etc/systemd/network/10-vm.network")
     machine.run("networkctl", "reload")
     machine.run("networkctl", "reconfigure", "ens3")
@@ -185,7 +185,8 @@ def test_where_the_gateway_does_not_answer_the_uplink_is_as_before(
     assert traces(bare) == silent_gateway
 
 
-# On the machine: waits until the uplink is a port, ends every other session, and says how many seconds it stays a port.
+# Runs on the machine: waits until the uplink is a port, ends every other session, and prints the seconds that the
+# uplink stays a port.
 WATCH = """
 until [ -e /sys/class/net/docker0/brif/ens3 ]; do :; done
 read began _ </proc/uptime

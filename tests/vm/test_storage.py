@@ -1,6 +1,6 @@
-"""Storage that takes a kernel with all its privileges: xfs with project quotas, and growing an ext4 that is mounted.
+"""Tests of storage that requires a kernel with all privileges: xfs with project quotas, and growing a mounted ext4.
 
-What is made goes with the agent.
+All files end with their agent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import limits
 import pytest
 from vm_agents import Agent
 
-pytestmark = pytest.mark.parametrize("agent", ["host, init"], indirect=True)  # the one on xfs
+pytestmark = pytest.mark.parametrize("agent", ["host, init"], indirect=True)  # the agent on xfs
 
 
 def test_the_data_root_is_xfs_with_project_quotas(agent: Agent) -> None:
@@ -22,7 +22,7 @@ def test_the_data_root_is_xfs_with_project_quotas(agent: Agent) -> None:
 
 
 def written(agent: Agent, *options: str) -> int:
-    """Bytes of 20 MiB that a container gets into its own file system."""
+    """The number of bytes, of 20 MiB, that a container can write to its own file system."""
     write = "dd if=/dev/zero of=/file bs=1M count=20 2>/dev/null; echo written $(stat -c %s /file)"
     return limits.told_by(agent, write, *options)["written"]
 

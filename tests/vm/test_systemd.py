@@ -1,4 +1,4 @@
-"""Where systemd is process 1 it owns the control groups: the module leaves them as they are."""
+"""Tests under systemd as PID 1, which owns the control groups: the module does not change them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_module_by_ssh_changes_nothing_and_no_process_leaves_its_slice(machi
     assert done.returncode == 0, done.stdout + done.stderr
     answer = json.loads(done.stdout.partition("=> ")[2])
     assert (answer["changed"], answer["actions"], answer["version"]) == (False, [], "v2")
-    # The kernel's own threads, the children of 2, are in the root group.
+    # The root group has the kernel's threads, the children of pid 2.
     groups = machine.run("ps", "--ppid=2", "--pid=2", "--deselect", "--format=cgroup=").split()
     assert {group.split("/")[1] for group in groups} <= {"init.scope", "system.slice", "user.slice"}
     assert machine.run("find", "/sys/fs/cgroup", "-name", "mesos-dind") == ""

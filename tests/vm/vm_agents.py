@@ -1,4 +1,4 @@
-"""An agent container in the VM, as the tests of this folder see it."""
+"""An agent container in the VM, and what the tests of this folder ask of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGENTS = {
 
 @dataclass(frozen=True)
 class Agent:
-    """One that has booted. ``inner_engine`` is its own."""
+    """An agent after its boot, with its ``inner_engine``."""
 
     machine: Machine
     engine: Engine
@@ -54,10 +54,10 @@ def group(container: str) -> str:
 
 @contextlib.contextmanager
 def booted(machine: Machine, engine: Engine, image: str, *options: str) -> Iterator[Agent]:
-    """An agent container that is gone when the context is left."""
+    """Start an agent container. The context's end removes it."""
     container = engine.run("run", *FIXED, *options, image, "sleep", "infinity").strip()
     try:
-        # Until the controllers are delegated, more and more processes get into the group that is to have none.
+        # Until the controllers are delegated, further processes enter the group that must become empty.
         while not machine.run("cat", f"{group(container)}/cgroup.subtree_control"):
             engine.run("exec", container, "true")
         await_boot(engine, container)
@@ -69,7 +69,7 @@ def booted(machine: Machine, engine: Engine, image: str, *options: str) -> Itera
 
 
 def await_boot(engine: Engine, container: str) -> None:
-    """Until the agent runs; fails when the container ends before."""
+    """Wait until the agent runs. Fail if the container ends first."""
     log = []
     command = engine.command("logs", "--follow", container)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as following:
@@ -81,6 +81,6 @@ def await_boot(engine: Engine, container: str) -> None:
                 break
         else:
             raise AssertionError("the container ended:\n" + "".join(log))
-    # The line is written just before.
+    # The boot writes the line just before the hand-over.
     while engine.run("exec", container, "sh", "-c", "[ -e /run/mesos-dind/handed-over ] || echo not yet"):
         pass

@@ -1,4 +1,4 @@
-"""What holds for every agent, whatever its network is like."""
+"""Tests of every agent, in any network mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_data_root_is_a_file_system_in_the_image_file(host: Host) -> None:
     mount = host.mount_point("/var/lib/docker")
     assert mount.exists
     assert mount.filesystem == "ext4"
-    # losetup finds the devices of an image by its device and inode, not by its name, which all containers share.
+    # losetup finds an image's loop devices by the image's device and inode. All containers share its path.
     devices = host.check_output("losetup --noheadings --output NAME --associated %s", IMAGE_FILE).split()
     assert devices == [mount.device]
 

@@ -1,4 +1,4 @@
-"""The machine after a reboot: everything is there again, without Ansible."""
+"""Tests of a machine after its reboot, without another run of Ansible."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_engine_has_the_roles_results(host: Any) -> None:
 
 
 def test_the_agent_has_its_arguments_and_its_environment(host: Any) -> None:
-    """As the stand-in recorded them, byte for byte."""
+    """The stand-in recorded both, byte for byte."""
     environment = dict(
         line.split("=", 1) for line in host.file("/run/standin/environ").content_string.split("\0") if line
     )
@@ -84,7 +84,7 @@ def test_an_agent_that_ends_is_started_again(host: Any) -> None:
 
 
 def test_a_stop_drains_the_agent(host: Any) -> None:
-    """Last: it is started again after it."""
+    """The last test, because it stops the agent and starts it again."""
     host.check_output("timeout 60 sh -c 'until [ -p /run/standin/launch ]; do sleep 0.5; done'")
     host.check_output("systemctl stop mesos-dind-agent")
     assert host.file("/run/standin/drained").exists

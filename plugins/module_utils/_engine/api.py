@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a running engine says over its socket (https://docs.docker.com/reference/api/engine/)."""
+"""The API of a running engine, over its socket (https://docs.docker.com/reference/api/engine/)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 
-TIMEOUT = 60.0  # seconds; one that has just been started may be busy
+TIMEOUT = 60.0  # seconds; a busy engine may need long after its start
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -30,7 +30,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def version(path: Path) -> dict[str, Any]:
-    """What the engine's ``/version`` answers. Raises DindError where it does not."""
+    """The answer of the engine's ``/version``. Raises DindError without one."""
     with contextlib.closing(_UnixConnection(path)) as connection:
         try:
             connection.request("GET", "/version")
@@ -41,16 +41,16 @@ def version(path: Path) -> dict[str, Any]:
 
 
 def facts(path: Path, *, is_running: bool) -> dict[str, str]:
-    """What the module tells of an engine; no versions of one that does not run. Raises DindError as ``version``."""
+    """The module's facts about an engine; empty versions where none runs. Raises DindError as ``version``."""
     about = version(path) if is_running else {}
     return {"socket": str(path), "version": about.get("Version", ""), "api_version": about.get("ApiVersion", "")}
 
 
 @contextlib.contextmanager
 def reloading(path: Path) -> Iterator[None]:
-    """Whoever asks the engine to read its configuration again, asks in this context, which ends when it has done so.
+    """The context in which to signal the engine to read its configuration again; ends once the engine has done so.
 
-    Raises DindError where it does not say so in time.
+    Raises DindError where the engine sends no such event within TIMEOUT seconds.
     """
     wanted = urllib.parse.quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
     with contextlib.closing(_UnixConnection(path)) as connection:

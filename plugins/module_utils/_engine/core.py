@@ -29,6 +29,7 @@ NO_NETWORK: Mapping[str, Any] = {
     "dns_options": [],
     "mtu": 0,
 }
+KINDS = {str: "a text", list: "a list", bool: "true or false", int: "a whole number"}
 
 
 def core(
@@ -59,9 +60,10 @@ def of_network(answer: Mapping[str, Any]) -> dict[str, Any]:
     """
     network = {name: NO_NETWORK[name] if answer.get(name) is None else answer[name] for name in NO_NETWORK}
     for name, default in NO_NETWORK.items():
-        if type(network[name]) is not type(default):
-            kind = {str: "a text", list: "a list", bool: "true or false", int: "a whole number"}[type(default)]
-            raise ParameterError(f"network: {name} is {network[name]!r}, and allowed is {kind}", "network")
+        kind = type(default)
+        # Ansible's values are of subclasses. A truth value is a number to Python.
+        if not isinstance(network[name], kind) or isinstance(network[name], bool) != (kind is bool):
+            raise ParameterError(f"network: {name} is {network[name]!r}, and allowed is {KINDS[kind]}", "network")
     return {
         **network,
         "uplink": network["uplink"] if network["mode"] == "bridge" else "",

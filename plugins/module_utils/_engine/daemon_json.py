@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The generated daemon.json: the roles' results over the user's own file and beside the user's flags."""
+"""The generated daemon.json: the roles' results, merged with the user's own file and flags."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._engine import user_settings
 
-# The containerd image store's names for what the engine's own drivers do. With that store dockerd starts with either
-# name, but with its own it can run nothing ("snapshotter not loaded", https://github.com/moby/moby/issues/46254).
+# The containerd image store's names for the engine's own drivers. With that store dockerd starts with either name, but
+# runs nothing with its own ("snapshotter not loaded", https://github.com/moby/moby/issues/46254).
 SNAPSHOTTERS = {"overlay2": "overlayfs", "vfs": "native"}
 
-# What a user's flags may say instead of the roles. dockerd refuses to be told the same thing in both places.
+# The keys that give way to a user's flags: dockerd refuses the same setting in both places.
 YIELDING = {
     "log-level": ("--log-level", "-l", "--debug", "-D"),
     "debug": ("--debug", "-D"),
@@ -32,16 +32,26 @@ def log_level(params: Mapping[str, Any]) -> str:
 
 
 def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapping[str, str]) -> str:
-    """The file. ``places`` are further keys that are not the user's.
+    """The text of the file. ``places`` are further keys that the user may not set.
 
-    Raises DindError where both set the same key differently.
+    Raises DindError where the user and a role set the same key differently.
     """
-    given = set(user_settings.flag_names(params["args"]))
     features = image_store_features(params["storage_driver"], user_config.get("features", {}))
+    owned = _owned(params, features, places)
+    user_settings.require_no_owned(user_config, params["user_config"], owned)
+    given = set(user_settings.flag_names(params["args"]))
+    defaults = {key: value for key, value in _defaults(params).items() if not given & set(YIELDING[key])}
+    ours = {key: value for key, value in {**owned, **defaults}.items() if value not in ("", None, [])}
+    merged = {**ours, **user_config, **({"features": features} if features else {})}
+    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
+
+
+def _owned(params: Mapping[str, Any], features: Mapping[str, bool], places: Mapping[str, str]) -> dict[str, Any]:
+    """The keys that only the roles set; an empty value for a key that stays unset."""
     driver = params["storage_driver"]
     if features.get(user_settings.IMAGE_STORE):
         driver = SNAPSHOTTERS.get(driver, driver)
-    owned = {
+    return {
         "data-root": params["data_root"],
         **places,
         "storage-driver": driver,
@@ -51,24 +61,23 @@ def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapp
         "live-restore": True,
         **params["ipv6"],
     }
-    config = {key: value for key, value in owned.items() if value not in ("", None)}
-    user_settings.require_no_owned(user_config, params["user_config"], owned)
-    defaults = {
+
+
+def _defaults(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that the user may set otherwise; an empty value for a key that stays unset."""
+    return {
         "log-level": log_level(params),
-        "debug": params["debug"] or None,
-        "default-address-pools": params["address_pools"] or None,
+        "debug": True if params["debug"] else None,
+        "default-address-pools": params["address_pools"],
         "mtu": params["mtu"],
-        "cgroup-parent": params["cgroup_parent"] or None,
+        "cgroup-parent": params["cgroup_parent"],
         "ip-masq": None if params["masquerade"] else False,
-        "dns": params["dns"] or None,
-        "dns-opts": params["dns_options"] or None,
+        "dns": params["dns"],
+        "dns-opts": params["dns_options"],
     }
-    wanted = {key: value for key, value in defaults.items() if value is not None and not given & set(YIELDING[key])}
-    merged = {**config, **wanted, **user_config, **({"features": features} if features else {})}
-    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
 
 
 def image_store_features(storage_driver: str, user_features: Mapping[str, bool]) -> dict[str, bool]:
-    """The user's own "features"; data of a snapshotter, found in the data root, is only of use with its image store."""
+    """The user's own "features", and the image store where the data root's data is a snapshotter's."""
     found = {user_settings.IMAGE_STORE: True} if storage_driver in SNAPSHOTTERS.values() else {}
     return {**found, **user_features}

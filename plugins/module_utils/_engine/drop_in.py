@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What is put beside the distribution's unit of the engine: how dockerd is started, and for what it waits."""
+"""The drop-in of docker.service: dockerd's command line, and the wait for the bridge before its start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._host import systemd_unit
 
-# The drop-in names the files of which it is one by their digest, in a variable, which the kernel shows as dockerd was
-# given it (proc_pid_environ(5)). So a dockerd that runs still with others, of a run that was killed before it could
-# restart it, is told from one that was started with these, whoever did it, and whatever the clock said.
+# A variable in the drop-in holds the digest of all of our files. The kernel shows it as dockerd was given it
+# (proc_pid_environ(5)). So a dockerd that still runs with older files, after a run that was killed before the restart,
+# is told from one that runs with these, whoever started it and whatever the clock says.
 STARTED_WITH = "MESOS_DIND_ENGINE_FILES"
 DIGEST = re.compile(rf"\b{STARTED_WITH}=([0-9a-f]{{64}})\b")
 
-# What is run before dockerd where the uplink is under the bridge, which without it would get another or a former
-# address. How long it waits is more than a lease takes. It fails then, and systemd starts the service again.
+# The script that runs before dockerd in mode bridge. Without it dockerd would give the bridge another or a former
+# address. It waits longer than a lease takes; then it fails, and systemd starts the service again.
 AWAIT_BRIDGE = """\
 # Written by mesos.dind.
 bridge=$1 uplink=$2 address=$3 seconds=$4
@@ -47,7 +47,7 @@ AWAIT_SECONDS = 30
 
 
 def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridge: Path) -> str:
-    """The drop-in. ``-H fd://`` and containerd's socket are what every distribution's unit has.
+    """The text of the drop-in. ``-H fd://`` and containerd's socket are as in every distribution's unit.
 
     Raises DindError for flags that no unit file can hold.
     """
@@ -57,7 +57,7 @@ def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridg
     return (
         f"# Written by mesos.dind.\n"
         f"[Unit]\nRequiresMountsFor={systemd_unit.word(params['data_root'])}\n\n"
-        # As every distribution's unit has it: the engine makes control groups of its own for its containers.
+        # As in every distribution's unit: the engine makes control groups of its own for its containers.
         f"[Service]\nDelegate=yes\nEnvironment=DOCKER_OPTS=\n"
         + (f"ExecStartPre={systemd_unit.command(['/bin/sh', str(await_bridge), *waiting])}\n" if waiting else "")
         + f"ExecStart=\nExecStart={systemd_unit.command([program, *flags])} $DOCKER_OPTS\n"
@@ -65,5 +65,5 @@ def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridg
 
 
 def digest_line(texts: Iterable[str]) -> str:
-    """What the drop-in ends with where these are the files, itself without this line included."""
+    """The last line of the drop-in: the digest of all files, the drop-in without this line among them."""
     return f"Environment={STARTED_WITH}={hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}\n"

@@ -1,11 +1,11 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""IPv6 addresses of the outer network for inner containers: what the engine here can do, and in which words.
+"""IPv6 addresses of the outer network for inner containers: the keys of daemon.json, by the engine's version.
 
-Before Docker 28 dockerd gives docker0 an address of the range and takes away the one that it has (setupBridgeIPv6),
-so the range must be the whole network that the address is in; container addresses are made of MAC addresses then, which
-are made of the IPv4 addresses. Docker 28 has `bip6` for the bridge's own address, and hands out the range in order, so
-that two engines with the whole network would give the same addresses.
+Before Docker 28, dockerd gives docker0 an address of the range and removes the present one (setupBridgeIPv6). So the
+range must be the whole network of that address. Container addresses are then made of MAC addresses, and these of the
+IPv4 addresses. Docker 28 has `bip6` for the bridge's own address, and hands out the range in order: two engines with
+the whole network would give the same addresses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MADE_OF_MAC = 80  # prefix length (moby, daemon/daemon_unix.go: deferIPv6Alloc)
 
 
 def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str, Any]:
-    """Keys of daemon.json; none without a range. Raises ParameterError where this engine can't take the range."""
+    """The keys of daemon.json; none without a range. Raises ParameterError where this engine cannot take the range."""
     if not fixed_cidr:
         return {}
     # Loaded only here: no boot without an IPv6 range pays for netaddr.

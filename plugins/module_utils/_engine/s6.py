@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._engine import api, daemon_json, user_settings
+from ansible_collections.mesos.dind.plugins.module_utils._engine.files import changed
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._host.s6 import Service
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 # Seconds. Both answer within half a second on two cores; a slow disk that replays a journal takes longer.
@@ -57,35 +58,27 @@ BRIDGE_FILTERS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
 
 @dataclass(frozen=True)
 class State:
-    """``files`` maps a path to its text; ``up`` names the services that run; ``leftovers`` says whether an engine
-    of an earlier life of the container left anything in the exec root; ``filters`` names the settings by which frames
-    that a bridge only passes on go through iptables."""
+    """The services as s6 and the files show them.
+
+    ``files`` maps a path to its text. ``up`` names the services that run. ``leftovers``: an engine of the container's
+    earlier life left files in the exec root. ``filters`` names the br_netfilter settings that are on.
+    """
 
     files: Mapping[str, str]
     up: frozenset[str]
     leftovers: bool
     filters: frozenset[str] = frozenset()
 
-
-@dataclass(frozen=True)
-class WriteFile(_plan.Step[State]):
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"write {self.path}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, files={**state.files, self.path: self.text})
-
-    def do(self, runner: Runner) -> None:
-        atomic_file.write(Path(self.path), self.text)
+    def with_files(self, files: Mapping[str, str]) -> State:
+        return dataclasses.replace(self, files=files)
 
 
 @dataclass(frozen=True)
 class RemoveLeftovers(_plan.Step[State]):
-    """Sockets, pid files and task folders of an engine that was killed with its containers, which a new one would trip
-    over. Of one whose containers live on, they are what a new one finds them by."""
+    """Remove the sockets, pid files and task folders of an engine that was killed with its containers.
+
+    A new engine would fail on them. While containers live, a new engine finds them by these files.
+    """
 
     exec_root: Path
 
@@ -101,8 +94,10 @@ class RemoveLeftovers(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class PassFrames(_plan.Step[State]):
-    """What goes from one port of the bridge to another is none of the engine's filters' business, and they cost 8 % of
-    the throughput (docs/network.md). Before dockerd starts, which switches on what it needs itself."""
+    """Let frames between ports of the bridge skip iptables, which costs 8 % of the throughput (docs/network.md).
+
+    This goes before dockerd's start: dockerd switches on the settings that it needs.
+    """
 
     folder: Path
     filters: frozenset[str]
@@ -151,41 +146,49 @@ def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
     files = {path: Path(path).read_text() for path in paths if Path(path).exists()}
     # Each boot begins without the files: where they are, the services have run in this very life.
     leftovers = not up and not files and layout.exec_root.exists()
-    settings = [layout.bridge_nf / name for name in BRIDGE_FILTERS]
-    filters = frozenset(path.name for path in settings if path.exists() and path.read_text().strip() != "0")
-    return State(files, up, leftovers, filters)
+    return State(files, up, leftovers, _filters(layout.bridge_nf))
+
+
+def _filters(folder: Path) -> frozenset[str]:
+    settings = [folder / name for name in BRIDGE_FILTERS]
+    return frozenset(path.name for path in settings if path.exists() and path.read_text().strip() != "0")
 
 
 def plan(
     desired: Mapping[str, Mapping[str, str]], layout: Layout, state: State, *, passes_frames: bool = False
 ) -> list[_plan.Step[State]]:
-    """What makes each service run with exactly its files (``desired``: service to path to text, in the order of start).
+    """The steps to services that each run with exactly their files.
 
-    A service whose own files change is started anew; containers survive that (live restore). ``passes_frames``: the
-    bridge's ports need no filter between them.
+    ``desired`` maps a service to its files (path to text), in the order of the start. A service whose files change is
+    started anew; containers survive that (live restore). ``passes_frames``: the bridge needs no filter between ports.
     """
-    changed = {
-        name: [WriteFile(path, text) for path, text in files.items() if state.files.get(path) != text]
-        for name, files in desired.items()
-    }
-    stop = [name for name in reversed(changed) if changed[name] and name in state.up]
-    steps: list[_plan.Step[State]] = [StopService(layout.service(name)) for name in stop]
-    if state.leftovers:
-        steps.append(RemoveLeftovers(layout.exec_root))
-    for writes in changed.values():
-        steps += writes
-    start = [name for name in changed if name not in state.up or name in stop]
-    # Not while dockerd runs: what is on then, it may have switched on for a network (`enable_icc=false`).
-    if passes_frames and state.filters and "dockerd" in start:
-        steps.append(PassFrames(layout.bridge_nf, state.filters))
-    return steps + [StartService(layout.service(name)) for name in start]
+    writes = {name: changed(files, state) for name, files in desired.items()}
+    stop, start = _restarts(writes, state.up)
+    return [
+        *(StopService(layout.service(name)) for name in stop),
+        *([RemoveLeftovers(layout.exec_root)] if state.leftovers else []),
+        *itertools.chain.from_iterable(writes.values()),
+        # Not while dockerd runs: it may have switched a setting on for a network (`enable_icc=false`).
+        *(_passing_frames(layout, state) if passes_frames and "dockerd" in start else []),
+        *(StartService(layout.service(name)) for name in start),
+    ]
+
+
+def _restarts(writes: Mapping[str, Sequence[_plan.Step[State]]], up: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The services to stop and those to start, each in the order to do so."""
+    stop = [name for name in reversed(list(writes)) if writes[name] and name in up]
+    return stop, [name for name in writes if name not in up or name in stop]
+
+
+def _passing_frames(layout: Layout, state: State) -> list[PassFrames]:
+    return [PassFrames(layout.bridge_nf, state.filters)] if state.filters else []
 
 
 def needs_filters(args: Sequence[str], config: Mapping[str, Any]) -> bool:
-    """Whether the user has told dockerd what takes iptables between the ports of a bridge: without `icc` to keep
-    containers apart, without the userland proxy for the answers of ports published on it.
+    """Whether the user's settings need iptables between the ports of a bridge.
 
-    Only since 27.3 does dockerd switch them on for the latter (https://github.com/moby/moby/pull/48685).
+    Without `icc`, iptables keeps containers apart. Without the userland proxy, it handles answers of published ports;
+    dockerd switches the filters on for these only since 27.3 (https://github.com/moby/moby/pull/48685).
     """
     return any(user_settings.is_off(name, args, config) for name in ("icc", "userland-proxy"))
 
@@ -193,9 +196,9 @@ def needs_filters(args: Sequence[str], config: Mapping[str, Any]) -> bool:
 def desired_files(
     params: Mapping[str, Any], user_config: Mapping[str, Any], layout: Layout
 ) -> dict[str, dict[str, str]]:
-    """The text of every file that each service is started with, by service and path.
+    """The text of each file, by service and path.
 
-    ``params`` are the module's and, as "ipv6", what _engine_ipv6.of has made of them.
+    ``params`` are the module's, with the network flattened (core.of_network) and the keys of ``ipv6.config`` as "ipv6".
     Raises DindError where the user's daemon.json contradicts the roles.
     """
     containerd = [
@@ -206,8 +209,8 @@ def desired_files(
         f"--log-level={daemon_json.log_level(params)}",
     ]
     # -H here and not in the file: a further -H in DOCKER_DAEMON_ARGS beside "hosts" in the file would be refused.
-    # No pid file: s6 knows the pid, and a stale one, whose number is in use again, stops the next start (moby:
-    # pkg/pidfile). In the file an empty one would mean the default.
+    # No pid file: s6 knows the pid. A stale file whose number is in use again stops the next start (moby: pkg/pidfile).
+    # In daemon.json an empty name would mean the default.
     dockerd = [f"--config-file={layout.config_file}", f"-Hunix://{layout.socket}", "--pidfile=", *params["args"]]
     places = {
         "exec-root": str(layout.exec_root),
@@ -226,12 +229,12 @@ def desired_files(
 
 
 def _nul_terminated(arguments: Sequence[str]) -> str:
-    """What bash's ``mapfile -d ''`` reads back as the same words, whatever they hold."""
+    """The text that bash's ``mapfile -d ''`` reads back as the same words, whatever they hold."""
     return "".join(f"{argument}\0" for argument in arguments)
 
 
 def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Sequence[str]) -> _plan.Outcome:
-    """The module ``mesos.dind.engine`` where its supervisor is s6."""
+    """The module ``mesos.dind.engine`` with ``supervisor: s6``."""
     if params["state"] == "absent":
         raise DindError("state absent needs supervisor systemd", cure="a container's engine goes with the container")
     layout = Layout()
@@ -241,7 +244,7 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, services: Seque
     files = desired_files({**params, "args": args}, user_config, layout)
     desired = {name: files[name] for name in services}
     paths = [path for texts in desired.values() for path in texts]
-    # The uplink is named where it is a port of the bridge.
+    # The uplink is named only where it is a port of the bridge.
     passes_frames = bool(params["uplink"]) and not needs_filters(args, user_config)
     done = _plan.converge(
         lambda: inspect(layout, paths, runner),

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a user says to the engine, in a daemon.json and in flags of dockerd."""
+"""The user's own settings of the engine, in a daemon.json and in flags of dockerd."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read(path: Path = USER_CONFIG) -> dict[str, Any]:
 
 
 def require_no_owned(config: Mapping[str, Any], path: object, owned: Mapping[str, Any]) -> None:
-    """Raises DindError for a key of ``owned``, which the boot sets itself, that is something else in ``config``."""
+    """Raise DindError for a key of ``config`` that ``owned``, the boot's own keys, has with another value."""
     contradicted = [key for key, value in config.items() if key in owned and value != owned[key]]
     if contradicted:
         raise DindError(
@@ -86,7 +86,7 @@ def require_no_owned(config: Mapping[str, Any], path: object, owned: Mapping[str
 
 
 def flag_names(words: Sequence[str]) -> Iterator[str]:
-    """The flags among dockerd's words, without their values, as https://pkg.go.dev/github.com/spf13/pflag has them.
+    """The names of the flags among dockerd's words, parsed as https://pkg.go.dev/github.com/spf13/pflag does.
 
     ``--label=a`` is ``--label``, ``-Dlwarn`` is ``-D`` and ``-l``, and ``--label -b`` is ``--label`` only.
     """
@@ -102,7 +102,7 @@ def flag_names(words: Sequence[str]) -> Iterator[str]:
 
 
 def is_off(name: str, args: Sequence[str], config: Mapping[str, Any]) -> bool:
-    """Whether the user has switched off what is on by default, in the flags or the file (dockerd refuses both)."""
+    """Whether the user has switched off a setting that is on by default, by a flag or in the file."""
     said = [word.partition("=")[2] for word in args if word.startswith(f"--{name}=")]
     # As https://pkg.go.dev/strconv#ParseBool.
     return said[-1] in ("0", "f", "F", "false", "FALSE", "False") if said else config.get(name) is False
@@ -120,10 +120,9 @@ def _shorthands(letters: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def arranged(args: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """The user's flags and file, with each thing in the place where the boot has the same.
+    """The user's flags and file, with each setting where the boot has it: dockerd refuses a setting in both places.
 
-    dockerd refuses a thing that is in both. Features go to the file, where there is room for what the data root needs
-    as well, and hosts to the flags.
+    Features go to the file, beside those that the data root needs. Hosts go to the flags.
     """
     rest: list[str] = []
     features: dict[str, bool] = dict(config.get("features", {}))
@@ -145,7 +144,7 @@ def wants_image_store(config: Mapping[str, Any]) -> bool:
 
 
 def require_image_store(runner: Runner) -> None:
-    """Raises DindError where the engine is too old for the containerd image store: it would not start with it."""
+    """Raise DindError where the engine is too old to start with the containerd image store."""
     version = dockerd.version(runner)
     if version.major < IMAGE_STORE_SINCE:
         raise DindError(
@@ -156,7 +155,7 @@ def require_image_store(runner: Runner) -> None:
 
 
 def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Raises DindError for the cgroup driver that asks systemd for groups: where none runs, no container starts."""
+    """Raise DindError for the cgroup driver that needs systemd: without systemd, no container starts."""
     options = config.get("exec-opts")
     asked = [*args, *(options if isinstance(options, list) else ())]  # else dockerd refuses it itself
     if any(str(word).endswith("native.cgroupdriver=systemd") for word in asked):
@@ -167,9 +166,9 @@ def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
 
 
 def require_valid(args: Sequence[str], runner: Runner) -> None:
-    """Let dockerd itself look at flags and file, which changes nothing. Raises DindError with what it does not like."""
+    """Let dockerd itself validate flags and file, which changes nothing. Raises DindError with dockerd's words."""
     answer = runner.run("dockerd", *args, "--validate", ok=range(256))
     said = " ".join(answer.stderr.split())
-    # Docker before 23 has no such flag, and then says so as the first thing only where it knew all of the others.
+    # Docker before 23 has no such flag. It says so first only where it knows all other flags.
     if answer.status and "unknown flag: --validate" not in said:
         raise DindError(said.removeprefix("Status: ").partition(" See 'dockerd --help'.")[0])
