@@ -13,11 +13,11 @@ description:
   - Prepares the control groups (cgroups) of a container, or of a machine without systemd, for a container engine. The
     engine's containers stay within the limits of the container around the engine.
   - On cgroup v1 and hybrid hosts, mounts every hierarchy of C(/proc/self/cgroup), writable and under the names of its
-    controllers; a named hierarchy goes under its bare name. Each mount shows only the container's own group.
+    controllers. A named hierarchy goes under its bare name. Each mount shows only the container's own group.
   - On cgroup v1 and hybrid hosts, unmounts hierarchies in which the container has no group of its own, as C(misc) and
     C(rdma) with old runtimes. A group that an engine makes there is never removed from the host.
-  - On cgroup v2 hosts, moves the processes of the container's own group to a leaf of it, and delegates all controllers
-    of the group to its other children.
+  - On cgroup v2 hosts, moves the processes of the container's own group to a leaf of that group. Delegates all
+    controllers of the group to its other children.
   - In a container, also mounts C(securityfs) and makes C(/) shared.
   - Changes nothing where systemd is process 1, because systemd owns the control groups.
 options:

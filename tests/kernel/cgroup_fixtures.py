@@ -287,7 +287,7 @@ def converge(file: Path, *, check: bool = False, runner: Runner | None = None, *
 
 
 def mounts(under: str = "/sys") -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
-    """What makes a mount what it is, but for its numbers."""
+    """The identity of each mount, without its numbers."""
     return [
         (mount.mount_point, mount.root, mount.fstype, mount.options, mount.super_options)
         for mount in mountinfo.of_this_process().mounts

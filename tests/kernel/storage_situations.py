@@ -37,6 +37,6 @@ def dirty(storage: Storage, container: Container) -> dict[str, str]:
 
 
 def without_device(outcome: Outcome) -> dict[str, object]:
-    """What there is afterwards; which loop device is free cannot be predicted."""
+    """The state afterwards, without the loop device: nobody can predict which one is free."""
     mount = outcome.after["mount"]
     return {**outcome.after, "mount": {**mount, "device": None} if mount else None}

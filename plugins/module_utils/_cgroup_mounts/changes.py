@@ -209,8 +209,8 @@ class SeedCpuset(Change):
 class MountUnified(Change):
     """Mount the v2 hierarchy, where none is mounted or the mount does not show our cgroup namespace.
 
-    A mount from the host's cgroup namespace sets the options of the whole system, and clears the options that it does
-    not name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags): ``options`` are the hierarchy's present ones.
+    A mount from the host's cgroup namespace sets the options of the whole system. It clears every option that it does
+    not name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags), hence ``options``: the hierarchy's present ones.
     """
 
     root: str

@@ -65,12 +65,12 @@ class Unified:
 
 @dataclass(frozen=True)
 class State:
-    """What a machine or container has.
+    """The control groups and mounts of a machine or container.
 
-    ``group`` is the container's own group in the v2 hierarchy (not its leaf), seen from the cgroup namespace;
-    ``unified_options`` are that hierarchy's own, as any mount of it shows them.
-    ``directories``, ``mounts`` and ``links`` are the entries of ``root``. ``unshared`` are all mounts that do not
-    propagate, with their propagation: private or slave.
+    ``group`` is the container's own group in the v2 hierarchy (not its leaf), seen from the cgroup namespace.
+    ``unified_options`` are the options of that hierarchy, the same in each of its mounts. ``directories``, ``mounts``
+    and ``links`` are the entries of ``root``. ``unshared`` are all mounts that do not propagate, with their
+    propagation: private or slave.
     """
 
     root: str

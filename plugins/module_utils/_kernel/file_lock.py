@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Seconds to wait for a lock that is about to go: is_locked() takes a lock for a moment, and the kernel detaches a
-# killed container's loop device in the background, shortly after the last process has ended.
+# Seconds to wait for a lock that is about to go. is_locked() takes a lock for a moment. The kernel detaches a killed
+# container's loop device in the background, shortly after the last process has ended.
 PATIENCE = 1.0
 
 _INTERVAL = 0.01  # seconds
@@ -22,8 +22,8 @@ _INTERVAL = 0.01  # seconds
 def locked(path: Path, flags: int = os.O_RDWR, patience: float = 0.0) -> Iterator[int]:
     """The descriptor of the file, locked until the context and all other holders of the descriptor have closed it.
 
-    ``patience`` is how many seconds to wait for the lock. Raises BlockingIOError if another process has the lock, or
-    if the file was replaced before the lock was taken: nobody else would find a lock on the old file.
+    ``patience`` is how many seconds to wait for the lock. Raises BlockingIOError if another process has the lock.
+    Raises it, too, if the file was replaced before the lock was taken: nobody else would find a lock on the old file.
     """
     file = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:

@@ -52,7 +52,7 @@ class Ext4:
     _INCOMPAT_RECOVER = 0x4
     _INCOMPAT_64BIT = 0x80
     _SMALL_DESCRIPTOR = 32
-    # resize2fs and mke2fs drop a last group with fewer than 50 blocks beside its own tables. Those tables are two
+    # resize2fs and mke2fs drop a last group with fewer than 50 blocks beside its own tables. These tables are two
     # bitmaps, a superblock, and the blocks counted in superblock().
     _SPARE_BLOCKS = 53
     # Exit statuses of e2fsck(8) are sums: from 4 on errors were left, from 8 on e2fsck could not work at all.

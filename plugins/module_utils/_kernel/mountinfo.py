@@ -20,8 +20,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class MountPoint:
     """One line: a mount. ``device`` is major and minor number of the mounted file system.
 
-    ``fields`` are the optional fields, which name the mount's propagation, such as ``shared:1`` or ``master:2``;
-    a private mount has none. ``options`` belong to the mount, ``super_options`` to the file system.
+    ``fields`` are the optional fields, which name the mount's propagation, such as ``shared:1`` or ``master:2``.
+    A private mount has none. ``options`` belong to the mount, ``super_options`` to the file system.
     """
 
     mount_id: int

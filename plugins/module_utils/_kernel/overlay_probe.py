@@ -23,8 +23,8 @@ _DIRECTORIES = ("lower1", "lower2", "upper", "work", "merged")
 def overlay(root: Path, runner: Runner) -> str | None:
     """None if overlay works on ``root``, otherwise the reason why not.
 
-    The trial covers the needs of the engine's driver: two lower layers (moby's overlayutils), a write and a whiteout,
-    on a file system that tells the types of its directory entries (d_type). Nothing is left behind.
+    The trial covers the needs of the engine's driver: two lower layers (moby's overlayutils), a write and a whiteout.
+    The file system must also tell the types of its directory entries (d_type). Nothing is left behind.
     """
     return _trial(root, runner, "overlay", _overlay_options)
 

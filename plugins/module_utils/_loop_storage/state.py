@@ -59,8 +59,8 @@ class DataRoot:
 class Image:
     """The image file. ``size`` is in bytes. ``content`` is its file system, or what the file holds instead.
 
-    ``full`` says that the file system takes all of the file, ``locked`` that another container uses the image,
-    ``half_grown`` that a run died while the file system grew.
+    ``full`` says that the file system takes all of the file. ``locked`` says that another container uses the image.
+    ``half_grown`` says that a run died while the file system grew.
     """
 
     size: int

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def module(*arguments: str) -> dict[str, Any]:
-    """What the module answers, run by Ansible as a user does."""
+    """The module's answer, when Ansible runs it."""
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".cache/collections"),

@@ -46,7 +46,7 @@ def test_a_second_run_changes_nothing_and_starts_no_process(
 
 
 def ansible(storage: Storage, *options: str) -> dict[str, Any]:
-    """What the module answers to an ad-hoc call in the container."""
+    """The module's answer to an ad-hoc call in the container."""
     os.environ.update(
         ANSIBLE_COLLECTIONS_PATH=str(Path(__file__).parents[3] / ".cache/collections"),
         ANSIBLE_LOCALHOST_WARNING="false",

@@ -23,7 +23,7 @@ ID = "3f1c9a5e7b20"
 
 NOWHERE = Journal(Path("/nonexistent/cgroup_mounts.json"), "nobody")
 
-# What has nothing to do with the hierarchies is tested by itself.
+# The propagation of mounts has tests of its own.
 DESIRED = Desired(NOWHERE, propagation=False)
 
 VERSIONS = {
