@@ -16,7 +16,7 @@ from docker_engine.choice import distribution
 from docker_engine.terminal import EngineError, answer, run, say, search_path
 
 SUITE = "trixie"
-DOCKER = ("docker.io", "docker-cli", "docker-buildx", "apparmor")
+DOCKER = ("docker.io", "docker-cli", "docker-buildx", "iproute2", "apparmor")
 INDEXES = ("apt-get", "indextargets", "--format=$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(COMPONENT)", "Created-By: Packages")
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -118,7 +118,11 @@ def bootstrap(suite: str, consumer: Sequence[str], packages: Sequence[str] = (),
     proxies = {f"{name.split('::')[1]}_proxy": value for name, value in settings.items() if name.endswith("Proxy")}
     environment = {**os.environ, **proxies, "PATH": search_path()}
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as made:
-        taken = subprocess.run(consumer, stdin=made.stdout, stdout=subprocess.PIPE, text=True, check=False)
+        try:
+            taken = subprocess.run(consumer, stdin=made.stdout, stdout=subprocess.PIPE, text=True, check=False)
+        except BaseException:  # a signal
+            made.terminate()
+            raise
     if made.returncode or taken.returncode:
         raise EngineError(f"`mmdebstrap | {consumer[0]}` failed; its output is above")
     return taken.stdout.strip()

@@ -35,14 +35,15 @@ def start(root: Path | None, cache: Path) -> Path:
 
     ``root`` is an unpacked system with Docker; None if Docker is installed.
     """
+    cache.mkdir(parents=True, exist_ok=True)
     RUN.mkdir(mode=0o711, exist_ok=True)
+    if find():
+        await_answer(lambda: find() > 0)
+        return SOCKET
     if root is None and Path("/run/systemd/system").is_dir():
         BY_SYSTEMD.touch()
         run("systemctl", "start", "docker.service")
         return DEFAULT_SOCKET
-    if find():
-        await_answer(lambda: find() > 0)
-        return SOCKET
     require(iptables="iptables", ip="iproute2")
     for family in FAMILIES:
         if not (RUN / family).exists():  # else a killed dockerd has left it
@@ -112,11 +113,13 @@ def end(pid: int) -> None:
 def stop() -> None:
     """Stop the engine and its containers, and remove its chains, bridges and sockets. Its images stay."""
     if BY_SYSTEMD.exists():
+        say("stopping docker.service")
         run("systemctl", "stop", "docker.socket", "docker.service")
     else:
-        # Containers and their containerd outlive a dockerd that was killed; a new dockerd ends them.
-        if not find() and processes(f"\0{RUN}/exec"):
-            launch()
+        if not find():
+            say(f"dockerd has ended before its users; its log is {LOG.resolve()}")
+            if processes(f"\0{RUN}/exec"):  # containers and their containerd outlive it; a new dockerd ends them
+                launch()
         if pid := find():
             say("stopping dockerd")
             end(pid)
