@@ -133,16 +133,17 @@ def stop() -> None:
 
 def undo(before: str, after: str) -> tuple[str, list[str]]:
     """What iptables-restore must read to remove a dockerd's rules and chains, and its bridges; from iptables-save."""
-    old, restore = tables(before), ""
-    new = {name: [line for line in lines if line not in old.get(name, [])] for name, lines in tables(after).items()}
+    old, new = tables(before), tables(after)
+    added = {table: [line for line in new[table] if line not in old.get(table, [])] for table in new}
     # For each of its bridges, dockerd has a rule that leads to one of its chains.
-    leads = (re.match(r"-A (?:FORWARD|DOCKER\S*) -o (\S+) .*-j DOCKER\S*$", line) for line in new.get("filter", []))
-    bridges = list(dict.fromkeys(match[1] for match in leads if match))
+    lead = re.compile(r"^-A (?:FORWARD|DOCKER\S*) -o (\S+) .*-j DOCKER\S*$", re.MULTILINE)
+    bridges = list(dict.fromkeys(lead.findall("\n".join(added.get("filter", [])))))
     ours = re.compile(rf"-A (.* )?(DOCKER\S*|{'|'.join(map(re.escape, [*bridges, 'DOCKER']))})( |$)")
-    for name, lines in new.items():
+    restore = ""
+    for table, lines in added.items():
         rules = [f"-D{line[2:]}" for line in lines if ours.match(line)]
-        chains = [f"-X {line[1:]}" for line in lines if line.startswith(":DOCKER")]
-        restore += "\n".join([f"*{name}", *rules, *chains, "COMMIT\n"])
+        chains = [f"-X {name}" for name in re.findall(r"^:(DOCKER\S*)", "\n".join(lines), re.MULTILINE)]
+        restore += "\n".join([f"*{table}", *rules, *chains, "COMMIT\n"])
     return restore, bridges
 
 
