@@ -93,7 +93,7 @@ def server_version(path: Path) -> str:
         try:
             connection.connect(str(path))
             connection.sendall(b"GET /version HTTP/1.0\r\n\r\n")
-            version = re.search(r'"Version":"([^"]+)"', connection.makefile().read())
+            version = re.search(r'"Version":\s*"([^"]+)"', connection.makefile().read())
         except OSError:
             version = None
     return version[1] if version else ""
