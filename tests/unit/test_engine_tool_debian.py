@@ -127,7 +127,7 @@ def my_ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("my_ca")
 def test_the_bootstrap_leaves_nothing_in_the_image_that_only_works_outside() -> None:
-    assert bootstrap_command("trixie", (), [f"deb {DEBIAN} trixie main"], SETTINGS, "minbase") == [
+    assert bootstrap_command("trixie", (), [f"deb {DEBIAN} trixie main"], SETTINGS, "-") == [
         "mmdebstrap",
         "--quiet",
         "--variant=minbase",
@@ -140,18 +140,18 @@ def test_the_bootstrap_leaves_nothing_in_the_image_that_only_works_outside() -> 
 
 
 def test_an_https_mirror_has_certificates_in_the_image(my_ca: Path) -> None:
-    command = bootstrap_command("trixie", (), SECURE, {}, "minbase")
+    command = bootstrap_command("trixie", (), SECURE, {}, "-")
     assert "--include=ca-certificates" in command
     assert f'--aptopt=Acquire::https::CAInfo "{my_ca}"' in command
     assert any(word.startswith(f"--customize-hook=upload '{my_ca}' ") for word in command)
 
 
 def test_an_unpacked_system_runs_no_program(my_ca: Path) -> None:
-    command = bootstrap_command("trixie", ("docker.io",), SECURE, {}, "extract")
+    command = bootstrap_command("trixie", ("docker.io",), SECURE, {}, "/folder")
     assert f'--aptopt=Acquire::https::CAInfo "{my_ca}"' in command
     assert not [word for word in command if word.startswith("--customize-hook")]
 
 
 def test_certificates_come_with_the_wanted_packages() -> None:
-    command = bootstrap_command("trixie", ("udev", "dbus"), SECURE, {}, "minbase")
+    command = bootstrap_command("trixie", ("udev", "dbus"), SECURE, {}, "-")
     assert [word for word in command if word.startswith("--include")] == ["--include=udev,dbus,ca-certificates"]

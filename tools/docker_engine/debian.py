@@ -88,9 +88,12 @@ def serves_containers(setting: str) -> bool:
 
 
 def bootstrap_command(
-    suite: str, packages: Sequence[str], sources: Sequence[str], settings: Mapping[str, str], variant: str
+    suite: str, packages: Sequence[str], sources: Sequence[str], settings: Mapping[str, str], target: str
 ) -> list[str]:
-    """The mmdebstrap that writes a system to stdout. apt works in the system, also with a mirror that has https."""
+    """The mmdebstrap that writes a system to stdout (``-``) or unpacks packages into a folder, and configures none.
+
+    apt works in the system, also with a mirror that has https.
+    """
     secure = any("https://" in source for source in sources)
     included = [*packages, *(["ca-certificates"] if secure else [])]
     options = [f"--include={','.join(included)}"] if included else []
@@ -98,23 +101,24 @@ def bootstrap_command(
     options += [f'--aptopt={name} "{value}"' for name, value in settings.items() if serves_containers(value)]
     ca = custom_ca() if secure else None
     options += [f'--aptopt=Acquire::https::CAInfo "{ca}"'] if ca else []
-    if ca and variant != "extract":
+    if ca and target == "-":
         options += [
             f"--customize-hook=upload {shlex.quote(str(ca))} /usr/local/share/ca-certificates/developer.crt",
             '--customize-hook=chroot "$1" update-ca-certificates',
             '--customize-hook=sed -i /CAInfo/d "$1/etc/apt/apt.conf.d/99mmdebstrap"',
         ]
-    return ["mmdebstrap", "--quiet", f"--variant={variant}", *options, suite, "-", *sources]
+    variant = "minbase" if target == "-" else "extract"
+    return ["mmdebstrap", "--quiet", f"--variant={variant}", *options, suite, target, *sources]
 
 
-def bootstrap(suite: str, consumer: Sequence[str], packages: Sequence[str] = (), variant: str = "minbase") -> str:
+def bootstrap(suite: str, consumer: Sequence[str], packages: Sequence[str] = (), target: str = "-") -> str:
     """Make a system of ``suite`` and give its tar archive to a command, whose stdout is returned.
 
     Raises EngineError if this machine has no sources for the suite, or if one of the two fails.
     """
     require(mmdebstrap="mmdebstrap")
     settings = parse_apt_settings(answer("apt-config", "dump"))
-    command = bootstrap_command(suite, packages, machine_archives(suite), settings, variant)
+    command = bootstrap_command(suite, packages, machine_archives(suite), settings, target)
     proxies = {f"{name.split('::')[1]}_proxy": value for name, value in settings.items() if name.endswith("Proxy")}
     environment = {**os.environ, **proxies, "PATH": search_path()}
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as made:
@@ -134,7 +138,7 @@ def provide_docker(cache: Path) -> Path:
     if not root.is_dir():
         say(f"unpacking the Docker of Debian {SUITE} into {root}")
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        bootstrap(SUITE, ["tar", "-x", "-C", str(fresh)], DOCKER, "extract")
+        cache.mkdir(parents=True, exist_ok=True)
+        bootstrap(SUITE, ["true"], DOCKER, str(fresh))
         fresh.rename(root)
     return root
