@@ -11,6 +11,7 @@ from typing import Literal
 
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import Membership, Version
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import is_below
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Described
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 
@@ -101,8 +102,8 @@ class State:
         return frozenset(name for hierarchy in self.hierarchies for name in hierarchy.names)
 
 
-class Change:
-    """A change that a later run can take back, as a frozen dataclass. ``str`` says what it does."""
+class Change(Described):
+    """A change that a later run can take back, as a frozen dataclass."""
 
     def after(self, state: State, *, made: bool) -> State:
         """The state once the change is made or, without ``made``, taken back. Pure."""
