@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import Change, Mounted, State, Unified
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import (
+    FLAGS,
+    Change,
+    Mounted,
+    State,
+    Unified,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import is_host_root
@@ -22,8 +28,6 @@ SOURCE = "mesos-dind"
 
 # A whole hierarchy is mounted here while its group is bound to another place.
 ASIDE = Path("/run/mesos-dind-cgroup")
-
-FLAGS = ("nosuid", "nodev", "noexec")
 
 SECURITYFS = "/sys/kernel/security"
 

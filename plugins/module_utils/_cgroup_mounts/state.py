@@ -14,6 +14,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo impor
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Described
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
+# The options of every mount made here.
+FLAGS = ("nosuid", "nodev", "noexec")
+
 
 @dataclass(frozen=True)
 class Mounted:
@@ -25,7 +28,7 @@ class Mounted:
 
     names: tuple[str, ...]
     group: str
-    options: tuple[str, ...] = ("rw", "nosuid", "nodev", "noexec", "relatime")
+    options: tuple[str, ...] = ("rw", *FLAGS, "relatime")
     is_host_root: bool = False
 
     @property
