@@ -116,7 +116,7 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.mesos.dind.plugins
-	@$(BIN)/mypy tools tests/container molecule
+	@$(BIN)/mypy tools tests/container molecule tests/{unit,kernel}/{cgroup_mounts,loop_storage} tests/unit/kernel
 	@$(BIN)/mypy tests/vm
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck --external-sources --check-sourced $(SHELL_SCRIPTS)

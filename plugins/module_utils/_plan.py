@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -15,16 +15,22 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 S = TypeVar("S")
 
 
-class Step(Generic[S]):
+class Described:
+    """Anything that ``says`` in one line what it does, with its own attributes, as in ``mount {self.path}``."""
+
+    says: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.says.format(self=self)
+
+
+class Step(Described, Generic[S]):
     """One change, as a frozen dataclass.
 
     It says what it is (``str``), what it makes of a state (``effect``, pure: the diff, check mode and the
     property tests are made of it), and does it (``do``). A step that could cut a machine off when a later
     one fails also knows how to take itself back (``undo``).
     """
-
-    def __str__(self) -> str:
-        raise NotImplementedError
 
     def effect(self, state: S) -> S:
         raise NotImplementedError

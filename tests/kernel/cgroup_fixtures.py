@@ -29,6 +29,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import c
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal, mount_namespace
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.plan import Desired
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import hierarchy_names
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -52,8 +53,7 @@ def v1_mounts() -> dict[str, Path]:
     found = {}
     for mount in mountinfo.of_this_process().mounts:
         if mount.fstype == "cgroup" and mount.root == "/":
-            names = [option for option in mount.super_options if option in known or option.startswith("name=")]
-            found[",".join(names)] = Path(mount.mount_point)
+            found[",".join(hierarchy_names(mount, known))] = Path(mount.mount_point)
     return found
 
 

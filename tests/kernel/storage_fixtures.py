@@ -28,7 +28,7 @@ import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities, mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import core as loop_storage
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
@@ -291,7 +291,7 @@ def shut_down(mount_point: Path) -> None:
 
 def drop_capability(name: str) -> None:
     """From this process's effective ones, for good."""
-    number = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24}[name]
+    number = capabilities.NUMBERS[name]
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = ctypes.create_string_buffer(struct.calcsize("=6I"))
     checked(_LIBC.capget(header, sets))

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import Change, Mounted, State, Unified
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import (
+    FLAGS,
+    Change,
+    Mounted,
+    State,
+    Unified,
+)
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import is_host_root
@@ -23,8 +29,6 @@ SOURCE = "mesos-dind"
 # A whole hierarchy is mounted here while its group is bound to another place.
 ASIDE = Path("/run/mesos-dind-cgroup")
 
-FLAGS = ("nosuid", "nodev", "noexec")
-
 SECURITYFS = "/sys/kernel/security"
 
 T = TypeVar("T")
@@ -34,10 +38,8 @@ T = TypeVar("T")
 class MountDirectory(Change):
     """Mount the tmpfs that has a directory for each v1 hierarchy."""
 
+    says = "mount a tmpfs on {self.root}"
     root: str
-
-    def __str__(self) -> str:
-        return f"mount a tmpfs on {self.root}"
 
     def after(self, state: State, *, made: bool) -> State:
         fstype, options = ("tmpfs", ("rw",)) if made else ("", ())
@@ -92,12 +94,10 @@ class UnmountHierarchy(Change):
     A group that an engine makes there stays on the host for ever (kind#3223, kind PR 2709).
     """
 
+    says = "unmount {self.root}/{self.entry}, which shows the host's root group"
     root: str
     entry: str
     names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"unmount {self.root}/{self.entry}, which shows the host's root group"
 
     def after(self, state: State, *, made: bool) -> State:
         mounted = None if made else Mounted(self.names, "/", is_host_root=True)
@@ -115,6 +115,7 @@ class UnmountHierarchy(Change):
 class Link(Change):
     """Link the name of one of several controllers that are mounted together."""
 
+    says = "link {self.path} to {self.entry}"
     root: str
     name: str
     entry: str
@@ -122,9 +123,6 @@ class Link(Change):
     @property
     def path(self) -> Path:
         return Path(self.root, self.name)
-
-    def __str__(self) -> str:
-        return f"link {self.path} to {self.entry}"
 
     def after(self, state: State, *, made: bool) -> State:
         return replace(state, links=_with(state.links, self.name, self.entry if made else None))
@@ -148,12 +146,10 @@ class Remount(Change):
     ``is_whole`` says that the file system itself is read-only, not only the mount.
     """
 
+    says = "remount {self.path} writable"
     path: str
     options: tuple[str, ...]
     is_whole: bool = False
-
-    def __str__(self) -> str:
-        return f"remount {self.path} writable"
 
     @property
     def writable(self) -> tuple[str, ...]:
@@ -183,14 +179,12 @@ class Remount(Change):
 class SeedCpuset(Change):
     """Give children of our cpuset group its CPUs and memory nodes; without any they take no process: cpuset(7)."""
 
+    says = "let the children of {self.group} inherit its CPUs and memory nodes"
     group: str
 
     @property
     def file(self) -> Path:
         return Path(self.group, "cgroup.clone_children")
-
-    def __str__(self) -> str:
-        return f"let the children of {self.group} inherit its CPUs and memory nodes"
 
     def after(self, state: State, *, made: bool) -> State:
         return replace(state, is_cpuset_seeded=made)
@@ -213,11 +207,9 @@ class MountUnified(Change):
     not name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags), hence ``options``: the hierarchy's present ones.
     """
 
+    says = "mount cgroup2 on {self.root}"
     root: str
     options: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"mount cgroup2 on {self.root}"
 
     def after(self, state: State, *, made: bool) -> State:
         if not made:
@@ -260,8 +252,7 @@ class ShareMounts(Change):
 class MountSecurityfs(Change):
     """Mount securityfs, in which an engine looks for AppArmor. If the kernel refuses, the journal keeps the attempt."""
 
-    def __str__(self) -> str:
-        return f"mount securityfs on {SECURITYFS}"
+    says = f"mount securityfs on {SECURITYFS}"
 
     def after(self, state: State, *, made: bool) -> State:
         return replace(state, securityfs="mounted" if made else "unmounted")

@@ -61,40 +61,34 @@ class Delegate(Change):
 
     def _try(self) -> bool:
         move_processes(self.group, self.group / self.leaf)
-        for name in self.controllers or _words(self.group / "cgroup.controllers"):
-            try:
-                (self.group / "cgroup.subtree_control").write_text(f"+{name}")
-            except OSError as error:
-                if error.errno == errno.EBUSY:
-                    return False
-                raise DindError(
-                    f"the controller {name} cannot be delegated in {self.group}: {error.strerror}"
-                ) from None
-        # Without any controller, only this look finds a process that has just appeared.
-        return not _words(self.group / "cgroup.procs")
+        names = self.controllers or _words(self.group / "cgroup.controllers")
+        # Without any controller, only the last look finds a process that has just appeared.
+        return all(self._switch("+", name) for name in names) and not _words(self.group / "cgroup.procs")
+
+    def _switch(self, sign: str, name: str) -> bool:
+        """Enable (+) or disable (-) a controller for the children; False if processes or children prevent that."""
+        try:
+            (self.group / "cgroup.subtree_control").write_text(f"{sign}{name}")
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise DindError(f"the controller {name} cannot be delegated in {self.group}: {error.strerror}") from None
+        return True
 
     def undo(self, runner: Runner) -> None:
         enabled = _words(self.group / "cgroup.subtree_control")
         for name in self.controllers or enabled:
-            if name in enabled:
-                self._disable(name)
+            if name in enabled and not self._switch("-", name):
+                children = sorted(child for child in self.group.iterdir() if child.is_dir())
+                users = [str(child) for child in children if name in _words(child / "cgroup.subtree_control")]
+                raise DindError(
+                    f"the controller {name} is still in use below {self.group}, by {', '.join(users)}",
+                    cure="stop the engine first",
+                )
         leaf = self.group / self.leaf
         if leaf.exists():
             move_processes(leaf, self.group)
             leaf.rmdir()
-
-    def _disable(self, name: str) -> None:
-        try:
-            (self.group / "cgroup.subtree_control").write_text(f"-{name}")
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            children = sorted(child for child in self.group.iterdir() if child.is_dir())
-            users = [str(child) for child in children if name in _words(child / "cgroup.subtree_control")]
-            raise DindError(
-                f"the controller {name} is still in use below {self.group}, by {', '.join(users)}",
-                cure="stop the engine first",
-            ) from None
 
 
 def move_processes(source: Path, target: Path) -> None:

@@ -84,11 +84,9 @@ class Make(_plan.Step[State]):
     A change made again, after somebody else undid it, becomes the journal's last.
     """
 
+    says = "{self.change}"
     change: Change
     journal: Journal
-
-    def __str__(self) -> str:
-        return str(self.change)
 
     def effect(self, state: State) -> State:
         journal = (*_without(self.change, state.journal), self.change)
@@ -105,11 +103,9 @@ class Make(_plan.Step[State]):
 
 @dataclass(frozen=True)
 class TakeBack(_plan.Step[State]):
+    says = "take back: {self.change}"
     change: Change
     journal: Journal
-
-    def __str__(self) -> str:
-        return f"take back: {self.change}"
 
     def effect(self, state: State) -> State:
         journal = _without(self.change, state.journal)

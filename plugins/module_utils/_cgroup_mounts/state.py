@@ -11,7 +11,11 @@ from typing import Literal
 
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import Membership, Version
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import is_below
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Described
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+# The options of every mount made here.
+FLAGS = ("nosuid", "nodev", "noexec")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Mounted:
 
     names: tuple[str, ...]
     group: str
-    options: tuple[str, ...] = ("rw", "nosuid", "nodev", "noexec", "relatime")
+    options: tuple[str, ...] = ("rw", *FLAGS, "relatime")
     is_host_root: bool = False
 
     @property
@@ -101,8 +105,8 @@ class State:
         return frozenset(name for hierarchy in self.hierarchies for name in hierarchy.names)
 
 
-class Change:
-    """A change that a later run can take back, as a frozen dataclass. ``str`` says what it does."""
+class Change(Described):
+    """A change that a later run can take back, as a frozen dataclass."""
 
     def after(self, state: State, *, made: bool) -> State:
         """The state once the change is made or, without ``made``, taken back. Pure."""

@@ -72,18 +72,18 @@ def choose(strategy: str, state: State, data_root: Path, trials: Trials) -> Choi
         raise data_root_in_use(data_root)
     if strategy != "vfs" and not state.may_mount:
         raise not_privileged()
-    choice = _choose(strategy, state, data_root, trials)
+    if strategy == "auto":
+        choice = _keep(state, data_root)
+    else:
+        _refuse_other_data(strategy, state, data_root)
+        choice = Choice(strategy, f"strategy {strategy} was asked for")
+    if choice:
+        _insist(choice.strategy, state, data_root, trials)
+    else:
+        choice = _try(state, data_root, trials)
     if choice.strategy == "loop":
         trials.loop()
     return choice
-
-
-def _choose(strategy: str, state: State, data_root: Path, trials: Trials) -> Choice:
-    if strategy == "auto":
-        return _choose_freely(state, data_root, trials)
-    _refuse_other_data(strategy, state, data_root)
-    _insist(strategy, state, data_root, trials)
-    return Choice(strategy, f"strategy {strategy} was asked for")
 
 
 def driver(strategy: str, data_root: DataRoot) -> str:
@@ -101,30 +101,25 @@ def _keep_mounted(strategy: str, data_root: Path) -> Choice:
     return Choice("loop", f"the image is mounted on {data_root} already")
 
 
-def _choose_freely(state: State, data_root: Path, trials: Trials) -> Choice:
-    image = state.image is not None and state.image.has_filesystem
-    if image and state.data_root.drivers:
-        raise DindError(
-            f"there is an image, and {data_root} itself holds data of {_list(state.data_root)} as well",
-            cure="choose one by the strategy: loop or overlay",
-        )
-    if image:
+def _keep(state: State, data_root: Path) -> Choice | None:
+    """The strategy of the existing image or data, if any."""
+    drivers = state.data_root.drivers
+    if state.image and state.image.has_filesystem:
+        if drivers:
+            raise DindError(
+                f"there is an image, and {data_root} itself holds data of {' and '.join(drivers)} as well",
+                cure="choose one by the strategy: loop or overlay",
+            )
         return Choice("loop", "there is an image already")
-    if state.data_root.drivers:
-        return _keep_data(state, data_root, trials)
-    return _try(state, data_root, trials)
-
-
-def _keep_data(state: State, data_root: Path, trials: Trials) -> Choice:
-    found = state.data_root.drivers[0]
-    strategy = next((name for name, drivers in DRIVERS.items() if found in drivers), None)
+    if not drivers:
+        return None
+    strategy = next((name for name, served in DRIVERS.items() if drivers[0] in served), None)
     if strategy is None:
         raise DindError(
-            f"{data_root} holds data of the storage driver {found}, which is not supported here",
+            f"{data_root} holds data of the storage driver {drivers[0]}, which is not supported here",
             cure="use an empty data root",
         )
-    _insist(strategy, state, data_root, trials)
-    return Choice(strategy, f"{data_root} holds data of the storage driver {found} already")
+    return Choice(strategy, f"{data_root} holds data of the storage driver {drivers[0]} already")
 
 
 def _try(state: State, data_root: Path, trials: Trials) -> Choice:
@@ -155,14 +150,11 @@ def _aufs_flaw(state: State, trials: Trials) -> str | None:
 
 
 def _refuse_other_data(strategy: str, state: State, data_root: Path) -> None:
+    drivers = state.data_root.drivers
     hidden = strategy == "loop" and not (state.image and state.image.has_filesystem)
-    strange = strategy != "loop" and not set(state.data_root.drivers) & set(DRIVERS[strategy])
-    if state.data_root.drivers and (hidden or strange):
+    strange = strategy != "loop" and not set(drivers) & set(DRIVERS[strategy])
+    if drivers and (hidden or strange):
         raise DindError(
-            f"strategy {strategy} was asked for, but {data_root} holds data of {_list(state.data_root)}",
+            f"strategy {strategy} was asked for, but {data_root} holds data of {' and '.join(drivers)}",
             cure="leave the strategy at auto, or move that data away",
         )
-
-
-def _list(data_root: DataRoot) -> str:
-    return " and ".join(data_root.drivers)

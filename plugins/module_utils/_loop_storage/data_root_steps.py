@@ -29,10 +29,8 @@ ROOT_MODES = (0o710, 0o711, 0o701)
 
 @dataclass(frozen=True)
 class MakeDataRoot(Step[State]):
+    says = "make the directory {self.data_root}"
     data_root: Path
-
-    def __str__(self) -> str:
-        return f"make the directory {self.data_root}"
 
     def effect(self, state: State) -> State:
         return replace(state, data_root=DataRoot(ROOT_MODE))
@@ -62,10 +60,8 @@ class HoldDataRoot(Step[State]):
     The engine's own processes would pass the descriptor on to every container's shim.
     """
 
+    says = "hold the lock on {self.data_root}"
     data_root: Path
-
-    def __str__(self) -> str:
-        return f"hold the lock on {self.data_root}"
 
     def effect(self, state: State) -> State:
         return replace(state, data_root=replace(state.data_root, held_by="us"))
@@ -82,10 +78,8 @@ class HoldDataRoot(Step[State]):
 
 @dataclass(frozen=True)
 class ReleaseDataRoot(Step[State]):
+    says = "release the lock on {self.data_root}"
     data_root: Path
-
-    def __str__(self) -> str:
-        return f"release the lock on {self.data_root}"
 
     def effect(self, state: State) -> State:
         return replace(state, data_root=replace(state.data_root, held_by="nobody"))
@@ -106,13 +100,11 @@ class ReleaseDataRoot(Step[State]):
 class MountImage(Step[State]):
     """Attach a loop device and mount it in one step: an unused device detaches itself."""
 
+    says = "mount the image {self.image} on {self.data_root}"
     image: Path
     data_root: Path
     fstype: str
     options: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"mount the image {self.image} on {self.data_root}"
 
     def effect(self, state: State) -> State:
         size = present(state.image).size // SECTOR * SECTOR
@@ -138,10 +130,8 @@ class MountImage(Step[State]):
 
 @dataclass(frozen=True)
 class GrowDevice(Step[State]):
+    says = "let the loop device on {self.data_root} become as large as its image"
     data_root: Path
-
-    def __str__(self) -> str:
-        return f"let the loop device on {self.data_root} become as large as its image"
 
     def effect(self, state: State) -> State:
         size = present(state.image).size // SECTOR * SECTOR
@@ -153,11 +143,9 @@ class GrowDevice(Step[State]):
 
 @dataclass(frozen=True)
 class GrowMounted(Step[State]):
+    says = "grow the file system mounted on {self.data_root}"
     data_root: Path
     fstype: str
-
-    def __str__(self) -> str:
-        return f"grow the file system mounted on {self.data_root}"
 
     def effect(self, state: State) -> State:
         return replace(state, image=replace(present(state.image), full=True))
@@ -168,10 +156,8 @@ class GrowMounted(Step[State]):
 
 @dataclass(frozen=True)
 class Unmount(Step[State]):
+    says = "unmount {self.data_root}, which detaches its loop device"
     data_root: Path
-
-    def __str__(self) -> str:
-        return f"unmount {self.data_root}, which detaches its loop device"
 
     def effect(self, state: State) -> State:
         return replace(state, mount=None)

@@ -34,10 +34,8 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 class RemoveLeftovers(Step[State]):
     """Remove the files that a killed run has left beside the image."""
 
+    says = "remove what an interrupted run left beside {self.image}"
     image: Path
-
-    def __str__(self) -> str:
-        return f"remove what an interrupted run left beside {self.image}"
 
     def effect(self, state: State) -> State:
         return replace(state, leftovers=())
@@ -134,10 +132,8 @@ class GrowImage(Step[State]):
 class TakeBackGrowth(Step[State]):
     """Take back the growth of an unmounted ext4 whose resize2fs was killed half-way."""
 
+    says = "take back the interrupted growth of the file system in {self.image}"
     image: Path
-
-    def __str__(self) -> str:
-        return f"take back the interrupted growth of the file system in {self.image}"
 
     def effect(self, state: State) -> State:
         return replace(state, image=replace(present(state.image), half_grown=False, full=False))
@@ -151,11 +147,9 @@ class TakeBackGrowth(Step[State]):
 
 @dataclass(frozen=True)
 class RepairImage(Step[State]):
+    says = "check the file system in {self.image}"
     image: Path
     thorough: bool
-
-    def __str__(self) -> str:
-        return f"check the file system in {self.image}"
 
     def effect(self, state: State) -> State:
         return replace(state, image=replace(present(state.image), clean=True))
@@ -167,10 +161,8 @@ class RepairImage(Step[State]):
 
 @dataclass(frozen=True)
 class GrowUnmounted(Step[State]):
+    says = "grow the file system in {self.image}"
     image: Path
-
-    def __str__(self) -> str:
-        return f"grow the file system in {self.image}"
 
     def effect(self, state: State) -> State:
         return replace(state, image=replace(present(state.image), full=True))
@@ -184,10 +176,8 @@ class GrowUnmounted(Step[State]):
 
 @dataclass(frozen=True)
 class RemoveImage(Step[State]):
+    says = "remove the image {self.image}"
     image: Path
-
-    def __str__(self) -> str:
-        return f"remove the image {self.image}"
 
     def effect(self, state: State) -> State:
         return replace(state, image=None)

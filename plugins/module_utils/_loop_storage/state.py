@@ -25,22 +25,22 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 BLANK = "nothing"
 NO_FILE = "no regular file"
 
-# The directory in a data root that a storage driver fills. The engine's own drivers come first, then the snapshotters
+_STORES = ("containerd/io.containerd.snapshotter.v1", "containerd/daemon/io.containerd.snapshotter.v1")
+# The directories in a data root that a storage driver fills. The engine's own drivers come first, then the snapshotters
 # of the containerd image store (Docker 29's default), under dockerd's own containerd or a separate one.
 DRIVER_DATA = {
     "overlay2": ("overlay2",),
     "aufs": ("aufs/diff",),
     "vfs": ("vfs/dir",),
-    "overlayfs": ("rootfs/overlayfs", "{store}.overlayfs/snapshots"),
-    "native": ("rootfs/native", "{store}.native/snapshots"),
+    "overlayfs": ("rootfs/overlayfs", *(f"{store}.overlayfs/snapshots" for store in _STORES)),
+    "native": ("rootfs/native", *(f"{store}.native/snapshots" for store in _STORES)),
     "btrfs": ("btrfs/subvolumes",),
     "zfs": ("zfs",),
     "fuse-overlayfs": ("fuse-overlayfs",),
     "devicemapper": ("devicemapper/metadata",),
 }
-T = TypeVar("T")
 
-_STORES = ("containerd/io.containerd.snapshotter.v1", "containerd/daemon/io.containerd.snapshotter.v1")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,11 @@ def _data_root(path: Path, *, mounted: bool) -> DataRoot:
     if status is None:
         return DataRoot(None)
     folders = dockerd.data_folders(path)
-    drivers = tuple(driver for driver in DRIVER_DATA if any(_has_data(folder, driver) for folder in folders))
+    drivers = tuple(
+        driver
+        for driver, places in DRIVER_DATA.items()
+        if any(_is_filled(folder / place) for folder in folders for place in places)
+    )
     return DataRoot(stat.S_IMODE(status.st_mode), drivers, "nobody" if mounted else _held_by(path))
 
 
@@ -201,11 +205,6 @@ def _held_by(path: Path) -> str:
     if file_lock.holder(path) is not None:
         return "us"
     return "another" if file_lock.is_locked(path) else "nobody"
-
-
-def _has_data(folder: Path, driver: str) -> bool:
-    places = {place.format(store=store) for place in DRIVER_DATA[driver] for store in _STORES}
-    return any(_is_filled(folder / place) for place in places)
 
 
 def _is_filled(path: Path) -> bool:

@@ -22,6 +22,8 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     variable_of,
 )
 
+NEEDED_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_MKNOD")
+
 CLUSTERD_PACKAGES = ("aventer-mesos", "clusterd")
 ASK_TIMEOUT = 5.0  # seconds
 
@@ -60,7 +62,7 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
 
 def require_privileges(proc: Path = Path("/proc")) -> None:
     """Raises DindError without the capabilities that mounts, loop devices and bridges need."""
-    missing = capabilities.missing(capabilities.NUMBERS, proc)
+    missing = capabilities.missing(NEEDED_CAPABILITIES, proc)
     if missing:
         raise DindError(
             f"the container is not privileged ({', '.join(missing)} missing)",
