@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._engine import user_settings
 
-# The containerd image store's names for the engine's own drivers. With that store dockerd starts with either name, but
-# runs nothing with its own ("snapshotter not loaded", https://github.com/moby/moby/issues/46254).
+# The containerd image store's names for the engine's own drivers. With that store, dockerd starts with either name, but
+# runs no container with the engine's name ("snapshotter not loaded", https://github.com/moby/moby/issues/46254).
 SNAPSHOTTERS = {"overlay2": "overlayfs", "vfs": "native"}
 
 # The keys that give way to a user's flags: dockerd refuses the same setting in both places.
@@ -34,7 +34,7 @@ def log_level(params: Mapping[str, Any]) -> str:
 def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapping[str, str]) -> str:
     """The text of the file. ``places`` are further keys that the user may not set.
 
-    Raises DindError where the user and a role set the same key differently.
+    Raises DindError if the user and a role set the same key to different values.
     """
     features = image_store_features(params["storage_driver"], user_config.get("features", {}))
     owned = _owned(params, features, places)
@@ -47,7 +47,7 @@ def text(params: Mapping[str, Any], user_config: Mapping[str, Any], places: Mapp
 
 
 def _owned(params: Mapping[str, Any], features: Mapping[str, bool], places: Mapping[str, str]) -> dict[str, Any]:
-    """The keys that only the roles set; an empty value for a key that stays unset."""
+    """The keys that only the roles set. A key with an empty value stays unset."""
     driver = params["storage_driver"]
     if features.get(user_settings.IMAGE_STORE):
         driver = SNAPSHOTTERS.get(driver, driver)
@@ -64,7 +64,7 @@ def _owned(params: Mapping[str, Any], features: Mapping[str, bool], places: Mapp
 
 
 def _defaults(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that the user may set otherwise; an empty value for a key that stays unset."""
+    """The keys whose values the user may override. A key with an empty value stays unset."""
     return {
         "log-level": log_level(params),
         "debug": True if params["debug"] else None,
@@ -78,6 +78,6 @@ def _defaults(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_store_features(storage_driver: str, user_features: Mapping[str, bool]) -> dict[str, bool]:
-    """The user's own "features", and the image store where the data root's data is a snapshotter's."""
+    """The user's "features", and the image store if the data root's storage driver is a snapshotter."""
     found = {user_settings.IMAGE_STORE: True} if storage_driver in SNAPSHOTTERS.values() else {}
     return {**found, **user_features}
