@@ -24,13 +24,18 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start, preflight, settings
 
 RUN = Path("/run/mesos-dind")
+SETTINGS = RUN / "settings.json"
 ETC = Path("/etc/mesos-dind")
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 
 USAGE = "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status"
 USAGE_STATUS = 64
+STATUSES: Mapping[type[DindError], int] = {
+    settings.SettingError: USAGE_STATUS,
+    preflight.EngineConfigError: USAGE_STATUS,
+    preflight.CommandNotFoundError: 127,
+}
 FAILURE_STATUS = 70
-NOT_FOUND_STATUS = 127
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,12 +50,8 @@ def main(argv: Sequence[str]) -> int:
                 run_again("status.yml", log="mesos.dind.status")
             case _:
                 return refuse(USAGE, USAGE_STATUS)
-    except (settings.SettingError, preflight.EngineConfigError) as error:
-        return refuse(str(error), USAGE_STATUS)
-    except preflight.CommandNotFoundError as error:
-        return refuse(str(error), NOT_FOUND_STATUS)
     except DindError as error:
-        return refuse(str(error), FAILURE_STATUS)
+        return refuse(str(error), STATUSES.get(type(error), FAILURE_STATUS))
 
 
 def refuse(line: str, status: int) -> int:
@@ -94,16 +95,16 @@ def write_down(wanted: settings.Settings, variables: Mapping[str, Any]) -> None:
         # The supervisor, a shell, reads these two at the stop. An empty file would end the supervisor.
         atomic_file.write(RUN / "drain-signal", "USR1\n" if wanted.is_agent else "TERM\n")
         atomic_file.write(RUN / "stop-timeout", f"{wanted.role_variables['agent_stop_timeout']}\n")
-        atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
+        atomic_file.write(SETTINGS, json.dumps(unsafe(variables), indent=2) + "\n")
     except OSError as error:
         raise DindError(str(error), step="preflight", cure=f"make {RUN} writable") from None
 
 
 def run_again(playbook: str, *options: str, log: str) -> NoReturn:
     """Become a playbook with the settings of the boot. Raises DindError in a container that was not booted."""
-    if not settings_file().exists():
+    if not SETTINGS.exists():
         raise DindError(
-            f"there is no {settings_file()}: this container was not booted", cure="start it with `mesos-dind boot`"
+            f"there is no {SETTINGS}: this container was not booted", cure="start it with `mesos-dind boot`"
         )
     for module in _argument_specs.ARGUMENT_SPECS:
         _argument_specs.core(module)  # load it here once instead of in the process of each task
@@ -119,10 +120,6 @@ def unsafe(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: unsafe(item) for key, item in value.items()}
     return value
-
-
-def settings_file() -> Path:
-    return RUN / "settings.json"
 
 
 def take_terminal() -> None:
@@ -167,7 +164,7 @@ def become_playbook(playbook: str, *options: str, log: str, report: bool = False
     from ansible.cli.playbook import main as ansible_playbook
 
     leave_packages_to_ansible()
-    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / playbook)]
+    arguments = [*options, "-e", f"@{SETTINGS}", str(PLAYBOOKS / playbook)]
     sys.exit(ansible_playbook(["ansible-playbook", "-i", "localhost,", *arguments]))
 
 

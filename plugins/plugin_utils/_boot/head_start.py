@@ -106,7 +106,9 @@ class HeadStart:
             try:
                 early = ahead.outcome() if ahead else None
                 outcome = _argument_specs.core(module)(arguments, Runner(), False)
-                outcome = _joined(early, outcome) if early else outcome
+                if early:
+                    actions = [*early.actions, *outcome.actions]
+                    outcome = dataclasses.replace(outcome, actions=actions, before=early.before)
             except DindError as error:
                 self._hand_out(file, arguments, {"failed": True, "msg": str(error)}, began)
                 raise
@@ -143,10 +145,6 @@ class _Containerd(threading.Thread):
         if self._error:
             raise self._error
         return self._outcome
-
-
-def _joined(first: Outcome, second: Outcome) -> Outcome:
-    return dataclasses.replace(second, actions=[*first.actions, *second.actions], before=first.before)
 
 
 def _now() -> float:

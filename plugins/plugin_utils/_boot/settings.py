@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ansible_collections.mesos.dind.plugins.module_utils._argument_specs import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import parse_offset
 from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -55,6 +56,10 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def choice(module: str, parameter: str) -> Callable[[str], str]:
+    return one_of(*ARGUMENT_SPECS[module][parameter]["choices"])
 
 
 def flag(text: str) -> bool:
@@ -152,12 +157,12 @@ VARIABLES = (
     Variable("DOCKER_NETWORK_SIZE", "network_size", None, prefix_length),
     Variable("VAR_LIB_DOCKER_SIZE", "storage_size", "5", str),
     Variable("DOCKER_DAEMON_ARGS", "engine_args", [], daemon_args),
-    Variable("LOG", "engine_log", "stdio", one_of("stdio", "file")),
-    Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", one_of("auto", "overlay", "loop", "aufs", "vfs")),
-    Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", one_of("ext4", "xfs")),
+    Variable("LOG", "engine_log", "stdio", choice("engine", "log")),
+    Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", choice("loop_storage", "strategy")),
+    Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", choice("loop_storage", "fstype")),
     Variable("MESOS_DIND_IMAGE", "storage_image", "/var/lib/mesos-dind/docker.img", image_path),
-    Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", one_of("outer", "bridge")),
-    Variable("MESOS_DIND_NETWORK_MODE", "network_mode", "auto", one_of("auto", "bridge", "proxy_arp")),
+    Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", choice("bridged_net", "gateway")),
+    Variable("MESOS_DIND_NETWORK_MODE", "network_mode", "auto", choice("bridged_net", "mode")),
     Variable("MESOS_DIND_PEERS", "network_peers", [], ipv4_ranges),
     Variable("MESOS_DIND_IPV6_RANGE", "network_ipv6_range", "", ipv6_range),
     Variable("MESOS_DIND_UPLINK", "network_uplink", "", device),
