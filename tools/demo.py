@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,12 @@ from docker_engine.images import TASK_IMAGE
 ROOT = Path(__file__).resolve().parents[1]
 STANDIN = ROOT / "tests/standin/mesos-agent"
 BOOT_LIMIT = 120  # seconds
+# The rows of the table that a command in the agent fills.
+SHOWN = {
+    "engine": ("docker", "version", "--format", "{{.Server.Version}}"),
+    "storage": ("findmnt", "-no", "FSTYPE,SIZE", "/var/lib/docker"),
+    "address": ("hostname", "-i"),
+}
 
 
 class DemoError(Exception):
@@ -54,17 +60,9 @@ def docker(*argv: str, stdin: bytes | None = None) -> str:
 
 
 def has_mesos(image: str) -> bool:
-    looked = [
-        "docker",
-        "run",
-        "--rm",
-        "--entrypoint",
-        "sh",
-        image,
-        "-c",
-        "command -v mesos-slave || command -v mesos-agent",
-    ]
-    return subprocess.run(looked, capture_output=True, check=False).returncode == 0
+    looks = ["sh", image, "-c", "command -v mesos-slave || command -v mesos-agent"]
+    done = subprocess.run(["docker", "run", "--rm", "--entrypoint", *looks], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 @contextlib.contextmanager
@@ -119,20 +117,20 @@ def ping(title: str, where: Sequence[str], to: ipaddress.IPv4Address) -> str:
     return f"  {title:<44} {found[1]:>10}"
 
 
+def row(title: str, cells: Iterable[object]) -> str:
+    return f"  {title:<12}" + "".join(f"{' '.join(str(cell).split()):>18}" for cell in cells)
+
+
 def table(made: Sequence[Agent], tasks: Sequence[ipaddress.IPv4Address]) -> Iterator[str]:
+    """The lines of a table with a column for each agent: the boot's steps, then the agent."""
     reports = [json.loads(agent.exec("cat", "/run/mesos-dind/boot.json")) for agent in made]
-    yield f"  {'':<12}" + "".join(f"{'agent ' + agent.name[-1]:>18}" for agent in made)
-    for index, step in enumerate(reports[0]["steps"]):
-        yield f"  {step['step']:<12}" + "".join(f"{report['steps'][index]['seconds']:>16.2f} s" for report in reports)
-    yield f"  {'boot':<12}" + "".join(f"{report['seconds']:>16.2f} s" for report in reports)
-    rows = {
-        "engine": [agent.exec("docker", "version", "--format", "{{.Server.Version}}") for agent in made],
-        "storage": [agent.exec("findmnt", "-no", "FSTYPE,SIZE", "/var/lib/docker") for agent in made],
-        "address": [agent.exec("hostname", "-i") for agent in made],
-        "container": [str(task) for task in tasks],
-    }
-    for title, cells in rows.items():
-        yield f"  {title:<12}" + "".join(f"{' '.join(cell.split()):>18}" for cell in cells)
+    yield row("", (f"agent {agent.name[-1]}" for agent in made))
+    for steps in zip(*(report["steps"] for report in reports), strict=True):
+        yield row(steps[0]["step"], (f"{step['seconds']:.2f} s" for step in steps))
+    yield row("boot", (f"{report['seconds']:.2f} s" for report in reports))
+    for title, command in SHOWN.items():
+        yield row(title, (agent.exec(*command) for agent in made))
+    yield row("container", tasks)
 
 
 def demonstrate(image: str) -> None:

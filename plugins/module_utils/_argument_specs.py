@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The argument spec of each module, and the way to its core.
+"""The argument spec of each module, and the function that loads a module's core.
 
-Apart from the cores: a task whose answer is there already (plugin_utils/_boot/head_start) loads none of them. The
-documentation stands in plugins/modules; `ansible-test sanity` compares the two.
+The specs stand apart from the cores: a task that takes an answer of the head start loads no core. The documentation of
+the arguments stands in plugins/modules; `ansible-test sanity` compares the two.
 """
 
 from __future__ import annotations

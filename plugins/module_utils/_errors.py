@@ -1,14 +1,14 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The one exception that every part of the core raises, and that only a shell (module, entry point) catches."""
+"""The exception of the core, which only the shells around it (module, action, entry point) catch."""
 
 from __future__ import annotations
 
 
 class DindError(Exception):
-    """Something that cannot be done here: what was tried, why it failed, and what to do about it.
+    """A failure: the ``step`` that failed, the ``cause``, and the ``cure``, which says what the user can do.
 
-    ``str()`` of it is one line, meant for a person.
+    ``str()`` gives one line for the user.
     """
 
     def __init__(self, cause: str, *, step: str = "", cure: str = "") -> None:
@@ -23,9 +23,9 @@ class DindError(Exception):
 
 
 class ParameterError(DindError):
-    """What is wrong is the value of ``parameter``, by the name that the module has for it."""
+    """The value of ``parameter``, a parameter of the module, is wrong."""
 
     def __init__(self, cause: str, parameter: str) -> None:
         super().__init__(cause)
-        self.args = (cause, parameter)  # what pickle calls it with
+        self.args = (cause, parameter)  # pickle passes these to the constructor
         self.parameter = parameter

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The shell between a core and an ordinary Ansible module: the one place that catches the core's errors."""
+"""Run a core as an ordinary Ansible module; the core's errors become the module's failure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 
 def run(name: str, core: Core) -> None:
-    """Be the module ``name``: run ``core(params, runner, check)`` and answer as a module does.
+    """Run ``core(params, runner, check)`` as the module ``name``, and end the process with its answer.
 
-    The core is given and not looked up by its name: Ansible packs what a module imports.
+    The core is a parameter, and not looked up by its name, since Ansible packs the files that a module imports.
     """
     module = AnsibleModule(argument_spec=ARGUMENT_SPECS[name], supports_check_mode=True)
     try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Inspect, plan, apply: the core's one idea, for every module alike."""
+"""Inspect, plan, apply: the frame of every module."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class Described:
 class Step(Described, Generic[S]):
     """One change, as a frozen dataclass.
 
-    It says what it is (``str``), what it makes of a state (``effect``, pure: the diff, check mode and the
-    property tests are made of it), and does it (``do``). A step that could cut a machine off when a later
-    one fails also knows how to take itself back (``undo``).
+    ``str()`` describes the step. ``effect`` is pure and gives the state after the step, for the diff, check mode and
+    property tests. ``do`` makes the change. ``undo`` takes the change back, if a later failure could cut a host off.
     """
 
     def effect(self, state: S) -> S:
@@ -39,12 +38,12 @@ class Step(Described, Generic[S]):
         raise NotImplementedError
 
     def undo(self, runner: Runner) -> None:
-        """Nothing to take back unless the step says otherwise."""
+        """Do nothing, unless the step overrides this."""
 
 
 @dataclass(frozen=True)
 class Converged(Generic[S]):
-    """What a run found, did (or, in check mode, would do) and left behind."""
+    """The state before a run, the run's steps, and the state after it; in check mode the last two are expected."""
 
     before: S
     after: S
@@ -57,7 +56,7 @@ class Converged(Generic[S]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a module has to tell."""
+    """The result of a module: its actions as texts, the diff, and the values to return."""
 
     actions: Sequence[str]
     before: Mapping[str, Any]
@@ -67,7 +66,7 @@ class Outcome:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """As a module answers, in Ansible's terms."""
+        """The result in Ansible's terms, as a module returns it."""
         return {
             "changed": bool(self.actions),
             "actions": list(self.actions),
@@ -78,14 +77,14 @@ class Outcome:
 
 
 def expected(state: S, steps: Sequence[Step[S]]) -> S:
-    """The state that the steps lead to, worked out without doing them."""
+    """The state after the steps, computed without doing the steps."""
     return reduce(lambda current, step: step.effect(current), steps, state)
 
 
 def apply(steps: Sequence[Step[S]], runner: Runner) -> None:
-    """Do the steps in order; when one fails, undo those before it (and itself), last first.
+    """Do the steps in order. If a step fails, undo that step and all before it, last first.
 
-    Raises DindError that names the step; a failure to undo is added to it, not hidden.
+    Raises a DindError that names the step. The error's cause tells any failure to undo, too.
     """
     for index, step in enumerate(steps):
         try:
@@ -115,8 +114,8 @@ def converge(
 ) -> Converged[S]:
     """Inspect, plan and, unless ``check``, apply; then inspect again. ``found`` is a state inspected already.
 
-    Raises DindError when a step fails, or when after all of them something is still to do: a plan that does
-    not reach its own goal would change something at every run.
+    Raises DindError if a step fails. Raises DindError, too, if another plan after the last step has steps: then every
+    run would change something.
     """
     before = inspect() if found is None else found
     steps = tuple(plan(before))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The only place of the core that starts a process."""
+"""Start programs; no other file of the core does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Command:
 
 
 class Runner:
-    """Runs commands with ``LC_ALL=C`` and never through a shell, and remembers what it ran."""
+    """Runs commands with ``LC_ALL=C``, never through a shell. ``commands`` lists the finished commands."""
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -34,11 +34,11 @@ class Runner:
     def run(
         self, *argv: str, stdin: str | None = None, ok: Collection[int] = (0,), timeout: float | None = None
     ) -> Command:
-        """Run ``argv`` to its end.
+        """Run ``argv`` and wait for its end.
 
-        ``ok`` are the exit statuses that are answers and not failures; ``timeout`` is in seconds.
-        Raises DindError, naming the command, its status and its stderr, for any other status, for a
-        command that is not there, and for a time-out (the command is killed then).
+        ``ok`` lists the exit statuses that are no failures. A command that takes more than ``timeout`` seconds is
+        killed. Raises DindError for any other status (with status and stderr), for a missing program, and for a
+        time-out.
         """
         started = time.monotonic()
         try:
@@ -65,14 +65,14 @@ class Runner:
         return command
 
     def leave_behind(self, *argv: str, lock: int, patience: float = 0.0) -> None:
-        """Start ``argv`` in a session of its own, to outlive us, holding an exclusive flock(2) on the open file.
+        """Start ``argv`` in a new session, as a process that outlives this one and holds a lock on an open file.
 
-        Nothing else of ours goes with it: no environment, no working directory, no descriptor. ``patience`` is how
-        many seconds to wait for the lock.
-        Raises BlockingIOError, with nothing started, when somebody else has the lock.
+        The lock is an exclusive flock(2) on the descriptor ``lock``. The process inherits only that descriptor and the
+        search path. ``patience`` is the time in seconds to wait for the lock. Raises BlockingIOError, with nothing
+        started, if another process keeps the lock.
         """
         try:
-            # The lock is taken by the new process itself, since /proc/locks shows it only while its taker lives.
+            # The new process itself takes the lock: /proc/locks shows a lock only while its taker lives.
             subprocess.Popen(
                 argv,
                 cwd="/",

@@ -8,38 +8,38 @@ module: engine
 short_description: Runs containerd and dockerd as supervised services
 version_added: 0.1.0
 description:
-  - Writes the configuration of the engine and brings C(containerd) and C(dockerd) up, each as a supervised service,
-    until each says that it is ready.
-  - In an agent container s6 supervises them. On a machine systemd does, with the distribution's own units, to which a
-    drop-in is added.
-  - Starts a service anew where its configuration has changed. Containers survive that.
+  - Writes the configuration of the engine, starts C(containerd) and C(dockerd) as supervised services, and waits until
+    both are ready.
+  - In an agent container, s6 supervises the services. On a machine, systemd does, with the distribution's own units and
+    a drop-in.
+  - Restarts a service whose configuration has changed. Containers survive that.
 author:
   - The mesos.dind Authors (@mesos-dind)
 options:
   state:
-    description: V(absent) stops the engine and takes away what was written, but for
-      C(/var/lib/mesos-dind/engine-before.json), which says how it was before and is to be removed when it is so again.
-      Only with O(supervisor=systemd).
+    description: V(absent) stops the engine and removes the files of this module, except
+      C(/var/lib/mesos-dind/engine-before.json). That file tells the engine's former state; remove it once you have
+      restored that state. Needs O(supervisor=systemd).
     type: str
     choices: [present, absent]
     default: present
   supervisor:
-    description: What runs the services. V(s6) in an agent container, V(systemd) on a machine.
+    description: The supervisor of the services. V(s6) is for an agent container, V(systemd) for a machine.
     type: str
     choices: [s6, systemd]
     default: s6
   data_root:
-    description: Where images, containers and volumes are kept.
+    description: The folder of images, containers and volumes.
     type: path
     default: /var/lib/docker
   storage_driver:
-    description: The storage driver, as M(mesos.dind.loop_storage) returns it. Empty leaves the choice to the engine.
+    description: The storage driver, as M(mesos.dind.loop_storage) returns it. If it is empty, the engine chooses.
     type: str
     default: ""
   network:
     description:
-      - The answer of M(mesos.dind.bridged_net), as registered. Other keys than these are ignored.
-      - Without it the engine makes a bridge and subnets of its own choice.
+      - The answer of M(mesos.dind.bridged_net), as registered. The module ignores keys that are not listed here.
+      - Without an answer, the engine chooses its bridge and subnets.
     type: dict
     default: {}
     suboptions:
@@ -53,11 +53,11 @@ options:
         default: docker0
       uplink:
         description:
-          - The port that the bridge has in mode V(bridge); without effect in any other.
+          - The port of the bridge in mode V(bridge); without effect in other modes.
           - With O(supervisor=systemd), the engine does not start before the bridge has that port and the address
             O(network.bip).
-          - With O(supervisor=s6), frames between ports of the bridge skip iptables, unless C(dockerd) is told V(icc)
-            or V(userland-proxy) false.
+          - With O(supervisor=s6), frames between ports of the bridge skip iptables, unless C(icc) or
+            C(userland-proxy) of C(dockerd) is V(false).
         type: str
         default: ""
       bip:
@@ -65,11 +65,11 @@ options:
         type: str
         default: ""
       fixed_cidr:
-        description: The range that inner containers get their addresses from.
+        description: The range of inner containers' addresses.
         type: str
         default: ""
       gateway:
-        description: The gateway of inner containers, where it is not the bridge.
+        description: The gateway of inner containers, if it is not the bridge.
         type: str
         default: ""
       bip_v6:
@@ -78,46 +78,44 @@ options:
         default: ""
       fixed_cidr_v6:
         description:
-          - The IPv6 range that inner containers get their addresses from. Empty leaves IPv6 to the user's
-            C(daemon.json).
-          - An engine before Docker 28 takes only the whole network of O(network.bip_v6), a later one only a part of it.
+          - The IPv6 range of inner containers' addresses. If it is empty, the user's C(daemon.json) configures IPv6.
+          - Before Docker 28, it must be the whole network of O(network.bip_v6); since then, a part of that network.
         type: str
         default: ""
       gateway_v6:
-        description: The IPv6 gateway of inner containers, where it is not the bridge.
+        description: The IPv6 gateway of inner containers, if it is not the bridge.
         type: str
         default: ""
       address_pools:
-        description: The pools that further inner networks take their subnets from.
+        description: The pools of the subnets of further inner networks.
         type: list
         elements: dict
         default: []
       masquerade:
-        description: Whether inner containers reach beyond their network under the bridge's address.
+        description: Whether inner containers reach other networks with the bridge's address as source.
         type: bool
         default: true
       dns:
-        description: The nameservers of inner containers. Empty leaves them to the engine, which takes this machine's
-          but for loopback addresses.
+        description: The nameservers of inner containers. If it is empty, the engine uses this host's nameservers,
+          except loopback addresses.
         type: list
         elements: str
         default: []
       dns_options:
-        description: The resolver options of inner containers. Empty leaves them to the engine, which takes this
-          machine's.
+        description: The resolver options of inner containers. If it is empty, the engine uses this host's options.
         type: list
         elements: str
         default: []
       mtu:
-        description: The MTU of inner containers. V(0) leaves it to the engine.
+        description: The MTU of inner containers. With V(0), the engine chooses.
         type: int
         default: 0
   had_bridge:
-    description: Whether there was a bridge before anything was done to this machine. Looked up where it is not given.
-      Only with O(supervisor=systemd).
+    description: Whether the machine had a bridge before its first change. The default is whether it has a bridge now.
+      Needs O(supervisor=systemd).
     type: bool
   cgroup_parent:
-    description: The control group under which inner containers are put.
+    description: The parent control group of inner containers.
     type: str
     default: ""
   args:
@@ -126,25 +124,25 @@ options:
     elements: str
     default: []
   log:
-    description: Where the engine logs, beside its files under C(/var/log/mesos-dind).
+    description: Destination of the engine's log, in addition to the files under C(/var/log/mesos-dind).
     type: str
     choices: [stdio, file]
     default: stdio
   debug:
-    description: Log everything, not only from warnings up.
+    description: Log debug messages, too; otherwise only warnings and errors.
     type: bool
     default: false
   user_config:
-    description: A C(daemon.json) of the user, which is merged into the generated one.
+    description: The user's C(daemon.json), which the module merges into the generated file.
     type: path
     default: /etc/docker/daemon.json
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode and say what it would do.
+    description: Predicts the actions without making them.
   diff_mode:
     support: full
-    description: Says what changes.
+    description: Shows the state before and after.
 """
 
 EXAMPLES = r"""
@@ -158,7 +156,7 @@ EXAMPLES = r"""
     storage_driver: overlay2
     network: "{{ network_result }}"
 
-- name: Run the engine on a bridge that was made otherwise
+- name: Run the engine on another bridge
   mesos.dind.engine:
     storage_driver: overlay2
     network:
@@ -169,7 +167,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be in check mode, one text a step.
+  description: The steps that the module did or, in check mode, would do; one text each.
   returned: success
   type: list
   elements: str
@@ -180,27 +178,27 @@ socket:
   type: str
   sample: /var/run/docker.sock
 version:
-  description: The engine's version. Empty in check mode where it does not run.
+  description: The engine's version. Empty in check mode if the engine does not run.
   returned: success
   type: str
   sample: 26.1.5
 was_active:
-  description: Whether the service ran before this module has first changed it.
+  description: Whether the service ran before this module first changed it.
   returned: with O(supervisor=systemd)
   type: bool
   sample: true
 was_enabled:
-  description: Whether it was started with the machine before this module has first changed it.
+  description: Whether the service started with the machine before this module first changed it.
   returned: with O(supervisor=systemd)
   type: bool
   sample: true
 had_bridge:
-  description: Whether there was a bridge before this module has first changed anything, or O(had_bridge).
+  description: Whether the machine had a bridge before this module's first change, or O(had_bridge).
   returned: with O(supervisor=systemd)
   type: bool
   sample: false
 api_version:
-  description: The newest API version that the engine speaks. Empty in check mode where it does not run.
+  description: The newest API version of the engine. Empty in check mode if the engine does not run.
   returned: success
   type: str
   sample: "1.45"

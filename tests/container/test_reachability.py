@@ -241,7 +241,7 @@ def test_a_daemon_json_that_contradicts_the_ipv6_range(ipv6_network: Network, st
     assert agent.wait() == 64
     assert agent.logs().splitlines() == [
         f"mesos-dind: /etc/docker/daemon.json (beside MESOS_DIND_IPV6_RANGE={wanted!r}) is refused: "
-        "/etc/docker/daemon.json sets fixed-cidr-v6, which the boot sets itself; take it out of that file"
+        "/etc/docker/daemon.json sets fixed-cidr-v6, which the boot sets itself; remove it from that file"
     ]
 
 

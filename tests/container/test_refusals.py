@@ -112,7 +112,7 @@ def test_without_privileges(start: Start) -> None:
         ({"read_only": True}, "file system is read-only"),
         ({"read_only": True, "tmpfs": {"/run": "", "/tmp": ""}}, "file system is read-only"),
         ({"user": "1000"}, "the user is 1000 and not root"),
-        ({"tmpfs": {"/run": "size=8k"}}, "No space left on device; see to it that /run/mesos-dind can be written"),
+        ({"tmpfs": {"/run": "size=8k"}}, "No space left on device; make /run/mesos-dind writable"),
     ],
     ids=["read-only", "read-only but for some folders", "user", "full"],
 )
@@ -163,7 +163,7 @@ def test_a_failure_of_a_step_is_70_and_names_step_cause_and_cure(start: Start, v
     (line,) = [line for line in agent.stderr() if line.startswith("mesos-dind: engine:")]
     assert "start dockerd: dockerd ended while it started; its last log lines: " in line
     assert "specified default runtime 'nope' does not exist" in line
-    assert "mend what it says; all of its log is in /var/log/mesos-dind/dockerd" in line
+    assert "mend the cause; the whole log is in /var/log/mesos-dind/dockerd" in line
 
 
 def test_a_containerd_that_cannot_start_is_an_error_and_no_loop(start: Start, volume: str, tmp_path: Path) -> None:

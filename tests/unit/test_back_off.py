@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""How long a service that ends again and again is waited with, by the script that s6 runs after each of its ends."""
+"""Tests of the pause before a service that ends again and again restarts (the finish script of s6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = 0x6B07FF52
 
 
 def pause(folder: Path, ago: list[int], wanted_up: bool = True) -> tuple[str, str]:
-    """What it sleeps, in seconds, and what it says, after ends so many seconds ago."""
+    """The pause in seconds and the script's stderr, after ends of the service so many seconds ago."""
     stamps = "".join(f"@40000000{NOW - seconds:08x}00000000 exitcode 1\n" for seconds in sorted(ago, reverse=True))
     programs = {
         "s6-svdt": f"cat <<'END'\n{stamps}END",
@@ -25,12 +25,10 @@ def pause(folder: Path, ago: list[int], wanted_up: bool = True) -> tuple[str, st
     for name, body in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
-    service = folder / "a-service"  # whose readiness nobody waits for
+    service = folder / "a-service"  # without a pipe, as when nobody waits for the service
     service.mkdir()
     environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [FINISH, "1", "0"], cwd=service, env=environment, capture_output=True, text=True, check=True
-    )  # fmt: skip
+    done = subprocess.run([FINISH, "1", "0"], cwd=service, env=environment, capture_output=True, text=True, check=True)
     slept = folder / "slept"
     return slept.read_text().strip() if slept.exists() else "", done.stderr
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The benchmark's results: medians, ratios, moved rows, the phases of a boot, the picture."""
+"""Tests of the benchmark's results: medians, ratios, moved rows, the phases of a boot, the picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import re
+import signal
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from xml.etree import ElementTree
 import bench
 import pytest
 from benchmark import inside, picture, results
+from benchmark.containers import BenchError
 from benchmark.phases import Phase, Seen, timeline, waiting_tasks
 from benchmark.results import Results, Series
 from hypothesis import given, settings
@@ -226,14 +228,14 @@ def test_a_row_that_cannot_be_measured_is_told_and_the_others_are_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(_bench: object) -> list[Series]:
-        raise bench.BenchError("a container never came up")
+        raise BenchError("a container never came up")
 
     measured = Series("restart", "a restart", "s", (1.0,), ())
     monkeypatch.setattr(bench, "ROWS", {"boot": fails, "restart": lambda _bench: [measured]})
-    # Without an engine: a session that makes nothing.
+    # The session makes no container, so that the test needs no engine.
     monkeypatch.setattr(bench, "Session", lambda: contextlib.nullcontext(SimpleNamespace(clear=lambda: None)))
     monkeypatch.setattr(bench, "docker", lambda *_words: "Docker 0")
-    monkeypatch.setattr(bench.signal, "signal", lambda *_handler: None)
+    monkeypatch.setattr(signal, "signal", lambda *_handler: None)
     assert bench.main(["--only", "boot,restart", "--runs", "1"]) == 70
     said = capsys.readouterr().out
     assert "failed: boot: a container never came up" in said

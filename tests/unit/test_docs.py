@@ -1,4 +1,4 @@
-"""What README.md and docs/ say of names, defaults and messages is what the code has."""
+"""Tests that README.md and docs/ have the code's names, defaults and messages."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ README = ROOT / "README.md"
 DEVELOPMENT = ROOT / "docs/development.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
-# What a message's line begins with: the role, or the step before all roles.
+# The beginning of a message: the role, or the step before all roles.
 SPEAKERS = re.compile(r"^(agent|engine|network|preflight|storage)( warning)?: ")
-# Ansible's own, of ansible.builtin.get_url.
+# A message of ansible.builtin.get_url.
 NOT_OURS = {"The checksum for … did not match …"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def tables(page: Path) -> Iterator[list[list[str]]]:
-    """The tables of a page; each a list of rows, the first of them its head, without the line below that."""
+    """The tables of a page, each as a list of rows. The first row is the head; the line below the head is left out."""
     for block in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE):
         rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines()]
         yield [rows[0], *rows[2:]]
 
 
 def table(page: Path, *head: str) -> list[list[str]]:
-    """The rows below the one head that begins like this."""
+    """The rows of the only table whose head begins with these cells."""
     (found,) = (rows for rows in tables(page) if tuple(rows[0][: len(head)]) == head)
     return found[1:]
 
 
 def code(page: Path) -> str:
-    """All that is shown as code, in blocks and in the text."""
+    """All code of a page, in blocks and in the text."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     rest = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     return "\n".join([*blocks, *re.findall(r"`([^`]+)`", rest)])
@@ -122,7 +122,7 @@ def test_the_defaults_of_variables() -> None:
         if value and name.strip("`") in parsers:
             variable = parsers[name.strip("`")]
             told[variable.name] = variable.parse(value[1])
-    # A size of its own has the range only where it is not derived (test_size_is_24_unless_given).
+    # The code derives the size if none is given (test_size_is_24_unless_given).
     assert told.pop("DOCKER_NETWORK_SIZE") == 24
     assert told == {name: parsers[name].default for name in told}
     without = {variable.name for variable in settings.VARIABLES if variable.default in ("", None, [])}
@@ -228,13 +228,13 @@ def test_numbers(page: str, words: str) -> None:
     assert words in " ".join((ROOT / page).read_text().split())
 
 
-# Stands for what varies in a text of the code.
+# Stands for the varying parts of the code's texts.
 VARIES = "\0"
 
 
 @functools.cache
 def texts() -> str:
-    """All that the code can say: the strings of Python, and all else as it is."""
+    """All texts of the code: the strings of Python files, and other files as they are."""
     found = []
     for path in sorted(path for folder in ("plugins", "roles", "playbooks") for path in (ROOT / folder).rglob("*")):
         if path.suffix == ".py":
@@ -254,11 +254,11 @@ WORD = r"'[^']*'|[\w./-]+"
 
 
 def is_said(words: str, said: str) -> bool:
-    """Whether the code has these words of a message, half of them at least as such; for the others is what varies."""
+    """Whether the code has a message's words. A varying part may stand for up to half of them."""
     pattern = ""
     for token in re.findall(rf"{WORD}|\s+|[^\w\s]", words):
         itself = re.escape(token)
-        # It may stand for several words.
+        # A varying part may stand for several words.
         pattern += rf"(?:{itself}|\w*{VARIES}|(?<={VARIES}))" if re.match(rf"{WORD}|\s", token) else itself
     matches = (match[0] for match in re.finditer(pattern, said))
     return any(2 * len(re.findall(WORD, match)) >= len(re.findall(WORD, words)) for match in matches)

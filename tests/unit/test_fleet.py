@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The ranges of a fleet, against netaddr's sets and the carving on the hosts; and the filter as Ansible runs it."""
+"""Tests of a fleet's ranges, against netaddr's sets and the carving on the hosts, and of the filter in Ansible."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from netaddr import IPAddress, IPNetwork, IPRange, IPSet
 
@@ -26,25 +28,32 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges imp
 ROOT = Path(__file__).parents[2]
 fleet_ranges = FilterModule().filters()["fleet_ranges"]
 
-# Ansible and netaddr are loaded by the first example, on a machine that others use as well.
+# The first example loads Ansible and netaddr, which takes long on a busy machine.
 unhurried = settings(deadline=None)
 
-# Small, so that fleets outgrow their networks often.
+Held: TypeAlias = IPAddress | IPNetwork | IPRange
+Agents: TypeAlias = int | Mapping[str, int]
+# Network, prefix length of the ranges, hosts, agents, and the reservations and their texts.
+Fleet: TypeAlias = tuple[str, int, list[str], Agents, list[Held], list[str]]
+# Each host with its ranges, as the filter returns them.
+Plan: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+# Small sizes, so that fleets often outgrow their networks.
 sizes_below = st.integers(1, 6)
 host_lists = st.lists(st.integers(0, 99).map("a{}".format), unique=True, max_size=12)
 agent_numbers = st.integers(1, 4)
 
 
 @st.composite
-def networks(draw):
-    """An outer network as text, host bits at times, and the prefix length of its ranges."""
+def networks(draw: st.DrawFn) -> tuple[str, int]:
+    """An outer network as text, sometimes with host bits, and the prefix length of its ranges."""
     prefix = draw(st.integers(8, 30))
     size = draw(sizes_below.map(lambda bits: min(prefix + bits, 32)))
     return str(IPNetwork((draw(st.integers(1 << 24, (1 << 32) - 1)), prefix))), size
 
 
 @st.composite
-def reservations(draw, network):
+def reservations(draw: st.DrawFn, network: str) -> tuple[list[Held], list[str]]:
     """Addresses, networks and spans, mostly in the network, and the text of each."""
     subnet = IPNetwork(network)
     low, high = max(subnet.first - 2, 0), min(subnet.last + 2, (1 << 32) - 1)
@@ -53,7 +62,7 @@ def reservations(draw, network):
         st.lists(
             addresses
             | st.builds(lambda at, prefix: IPNetwork((at.value, prefix)), addresses, st.integers(subnet.prefixlen, 32))
-            | st.lists(addresses, min_size=2, max_size=2).map(lambda ends: IPRange(*sorted(ends))),
+            | st.lists(addresses, min_size=2, max_size=2).map(lambda ends: IPRange(min(ends), max(ends))),
             max_size=4,
         )
     )
@@ -61,39 +70,43 @@ def reservations(draw, network):
 
 
 @st.composite
-def fleets(draw):
+def fleets(draw: st.DrawFn) -> Fleet:
     network, size = draw(networks())
     hosts = draw(host_lists)
-    some = st.dictionaries(st.sampled_from(hosts), agent_numbers) if hosts else st.just({})
+    some: st.SearchStrategy[dict[str, int]] = (
+        st.dictionaries(st.sampled_from(hosts), agent_numbers) if hosts else st.just({})
+    )
     held, texts = draw(reservations(network))
     return network, size, hosts, draw(agent_numbers | some), held, texts
 
 
-def room(network, size, held):
-    """The ranges that are free, by looking at each one that the network has."""
+def room(network: str, size: int, held: Sequence[Held]) -> list[IPNetwork]:
+    """The free ranges, from a look at each range of the network."""
     subnet = IPNetwork(network).cidr
     barred = IPSet([subnet.network, subnet[-1]]) | union(held)
     return [found for found in subnet.subnet(size) if barred.isdisjoint(IPSet([found]))]
 
 
-def union(held):
+def union(held: Iterable[Held]) -> IPSet:
     return IPSet([network for item in held for network in (item.cidrs() if isinstance(item, IPRange) else [item])])
 
 
-def number(agents, host):
-    return agents.get(host, 1) if isinstance(agents, dict) else agents
+def number(agents: Agents, host: str) -> int:
+    return agents if isinstance(agents, int) else agents.get(host, 1)
 
 
-def cidrs(plan):
+def cidrs(plan: Plan) -> list[IPNetwork]:
     return [IPNetwork(agent["cidr"]) for host in plan.values() for agent in host["agents"]]
 
 
 @unhurried
 @given(fleets(), st.data())
-def test_every_range_is_disjoint_and_what_the_host_will_carve_or_there_is_no_room(fleet, data):
+def test_every_range_is_disjoint_and_what_the_host_will_carve_or_there_is_no_room(
+    fleet: Fleet, data: st.DataObject
+) -> None:
     network, size, hosts, agents, held, texts = fleet
     subnet = IPNetwork(network).cidr
-    # What is the outer network's and the host's own is reserved, as the documentation has it.
+    # The documentation reserves the addresses of the host and of the outer network's gateway.
     host, gateway = (IPAddress(data.draw(st.integers(subnet.first, subnet.last))) for name in ("host", "gateway"))
     held, texts = [*held, host, gateway], [*texts, str(host), str(gateway)]
     wanted = sum(number(agents, name) for name in hosts)
@@ -118,7 +131,7 @@ def test_every_range_is_disjoint_and_what_the_host_will_carve_or_there_is_no_roo
 
 @unhurried
 @given(fleets(), host_lists)
-def test_hosts_at_the_end_move_nobody(fleet, more):
+def test_hosts_at_the_end_move_nobody(fleet: Fleet, more: list[str]) -> None:
     network, size, hosts, agents, _held, texts = fleet
     longer = hosts + [name for name in more if name not in hosts]
     before, after = plans([(hosts, {}), (longer, {})], network=network, size=size, agents=agents, reserved=texts)
@@ -127,7 +140,7 @@ def test_hosts_at_the_end_move_nobody(fleet, more):
 
 @unhurried
 @given(fleets(), st.data())
-def test_the_pinned_stay_whoever_comes_and_goes(fleet, data):
+def test_the_pinned_stay_whoever_comes_and_goes(fleet: Fleet, data: st.DataObject) -> None:
     network, size, hosts, agents, _held, texts = fleet
     (before,) = plans([(hosts, {})], network=network, size=size, agents=agents, reserved=texts)
     pinned = {name: [agent["offset"] for agent in ranges["agents"]] for name, ranges in before.items()}
@@ -142,7 +155,7 @@ def test_the_pinned_stay_whoever_comes_and_goes(fleet, data):
 
 @unhurried
 @given(fleets(), st.data())
-def test_a_host_that_is_gone_but_pinned_moves_nobody(fleet, data):
+def test_a_host_that_is_gone_but_pinned_moves_nobody(fleet: Fleet, data: st.DataObject) -> None:
     network, size, hosts, agents, _held, texts = fleet
     assume(hosts)
     gone = data.draw(st.sampled_from(hosts))
@@ -156,7 +169,7 @@ def test_a_host_that_is_gone_but_pinned_moves_nobody(fleet, data):
 
 @unhurried
 @given(fleets(), st.data())
-def test_pins_are_had_as_they_are_or_refused_for_a_reason(fleet, data):
+def test_pins_are_had_as_they_are_or_refused_for_a_reason(fleet: Fleet, data: st.DataObject) -> None:
     network, size, hosts, agents, held, texts = fleet
     assume(hosts)
     span = 1 << (32 - size)
@@ -185,14 +198,14 @@ def test_pins_are_had_as_they_are_or_refused_for_a_reason(fleet, data):
             assert had[: len(pinned.get(name, ()))] == pinned.get(name, [])
 
 
-def plans(cases, **options):
-    """The plan of each (hosts, pinned); where one has no room, another example is wanted."""
+def plans(cases: Iterable[tuple[list[str], Mapping[str, Any]]], **options: Any) -> list[Plan]:
+    """The plan of each (hosts, pinned). If a plan has no room, hypothesis tries another example."""
     try:
         return [fleet_ranges(hosts, pinned=pinned, **options) for hosts, pinned in cases]
     except AnsibleFilterError as refusal:
         if "has room for" not in str(refusal):
             raise
-        return assume(False)
+        reject()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +248,9 @@ def plans(cases, **options):
         ),
     ],
 )
-def test_refusals_are_one_line_that_holds_the_numbers(hosts, network, options, parts):
+def test_refusals_are_one_line_that_holds_the_numbers(
+    hosts: Any, network: str, options: dict[str, Any], parts: list[str]
+) -> None:
     with pytest.raises(AnsibleFilterError) as refusal:
         fleet_ranges(hosts, network, **options)
     assert str(refusal.value).startswith("fleet_ranges: ")
@@ -243,18 +258,18 @@ def test_refusals_are_one_line_that_holds_the_numbers(hosts, network, options, p
     assert [part for part in parts if part not in str(refusal.value)] == []
 
 
-def test_without_netaddr_it_says_what_is_missing(monkeypatch):
+def test_without_netaddr_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "netaddr", None)
     with pytest.raises(AnsibleFilterError, match="needs the Python library netaddr"):
         fleet_ranges(["a1"], "10.20.0.0/16")
 
 
-def test_numbers_may_be_texts_as_templates_give_them():
+def test_numbers_may_be_texts_as_templates_give_them() -> None:
     given_as_text = fleet_ranges(iter(["a1", "a2"]), "10.20.0.0/16", size="28", agents="2")
     assert given_as_text == fleet_ranges(["a1", "a2"], "10.20.0.0/16", size=28, agents={"a1": 2, "a2": 2})
 
 
-def test_the_documentation_has_the_filters_own_arguments_and_defaults():
+def test_the_documentation_has_the_filters_own_arguments_and_defaults() -> None:
     options = yaml.safe_load(DOCUMENTATION)["options"]
     parameters = dict(inspect.signature(fleet_ranges).parameters)
     assert list(options) == ["_input", *list(parameters)[1:]]
@@ -264,8 +279,8 @@ def test_the_documentation_has_the_filters_own_arguments_and_defaults():
 
 
 @pytest.fixture
-def documented(tmp_path):
-    """The inventory that docs/fleet.md tells of."""
+def documented(tmp_path: Path) -> Path:
+    """The inventory of docs/fleet.md."""
     blocks = re.findall(r"```yaml\n# (\S+\.yml)\n(.*?)```", (ROOT / "docs/fleet.md").read_text(), re.DOTALL)
     for name, text in blocks:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -273,8 +288,8 @@ def documented(tmp_path):
     return tmp_path / "inventory.yml"
 
 
-def ansible(inventory, hosts, template):
-    """What ansible.builtin.debug says of the template on each host."""
+def ansible(inventory: Path, hosts: str, template: str) -> dict[str, Any]:
+    """The template as ansible.builtin.debug renders it on each host."""
     done = subprocess.run(
         [Path(sys.executable).with_name("ansible"), hosts, "-i", inventory, "-m", "debug", "-a", f"msg={template}"],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"), "ANSIBLE_NOCOLOR": "1"},
@@ -288,7 +303,7 @@ def ansible(inventory, hosts, template):
     } or pytest.fail(done.stdout + done.stderr)
 
 
-def test_ansible_gives_each_host_of_the_documented_inventory_its_own(documented):
+def test_ansible_gives_each_host_of_the_documented_inventory_its_own(documented: Path) -> None:
     assert ansible(documented, "mesos_agents", "{{ network_offset }}/{{ network_size }}") == {
         "a1": "0.0.1.0/24",
         "a2": "0.0.4.0/24",
@@ -296,9 +311,9 @@ def test_ansible_gives_each_host_of_the_documented_inventory_its_own(documented)
     }
 
 
-def test_what_the_documented_command_prints_can_be_pinned(documented):
+def test_what_the_documented_command_prints_can_be_pinned(documented: Path) -> None:
     text = (ROOT / "docs/fleet.md").read_text()
-    template = re.search(r'-a "msg=(\{\{ dict\(fleet_plan.*?\}\})"', text, re.DOTALL)[1]
+    (template,) = re.findall(r'-a "msg=(\{\{ dict\(fleet_plan.*?\}\})"', text, re.DOTALL)
     pinned = ansible(documented, "a1", template)["a1"]
     assert pinned == {"a1": ["0.0.1.0"], "a2": ["0.0.4.0"], "a3": ["0.0.5.0"]}
     documented.write_text("mesos_agents: {hosts: {a3: , a4: , a1: }}")
@@ -309,7 +324,7 @@ def test_what_the_documented_command_prints_can_be_pinned(documented):
     }  # fmt: skip
 
 
-def test_ansible_shows_the_line_of_a_refusal(documented):
+def test_ansible_shows_the_line_of_a_refusal(documented: Path) -> None:
     template = "{{ groups['mesos_agents'] | mesos.dind.fleet_ranges('192.168.1.0/29', size=31) }}"
     (said,) = ansible(documented, "a1", template).values()
     assert (

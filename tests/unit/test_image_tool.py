@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What tools/image.py gives the build: the base, a Mesos, and what a proxy asks for. No engine."""
+"""Tests of the build's arguments from tools/image.py, without an engine: the base, a Mesos and a proxy's settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WANTED = "ubuntu:24.04"
 
 
 class Engine:
-    """Stands in for `docker` and tools/engine.py: what is there, and whether a pull succeeds."""
+    """Stands in for `docker` and tools/engine.py, with the images that exist and the success of a pull."""
 
     def __init__(self, there: set[str], can_pull: bool) -> None:
         self.there, self.can_pull = there, can_pull
@@ -45,7 +45,7 @@ def test_a_debian_is_made_where_the_default_base_cannot_be_had(
     monkeypatch: pytest.MonkeyPatch, there: set[str], can_pull: bool, chosen: str, made: list[str]
 ) -> None:
     engine = Engine(there, can_pull)
-    monkeypatch.setattr(image.subprocess, "run", engine.run)
+    monkeypatch.setattr(subprocess, "run", engine.run)
     assert image.choose_base() == chosen
     assert engine.made == made
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A lane that needs root is skipped without it, which is said, and fails in CI."""
+"""Tests that, without root, a lane that needs root is skipped with a message, and fails in CI."""
 
 from __future__ import annotations
 

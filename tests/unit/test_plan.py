@@ -1,4 +1,4 @@
-"""Converging: what is done, undone, and refused to be called done."""
+"""Tests of converging: the steps done and undone, check mode, and plans that miss their goal."""
 
 from __future__ import annotations
 

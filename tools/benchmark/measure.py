@@ -42,7 +42,7 @@ SERVE = f"{WRITE}; httpd -h /www; echo {LINE}; sleep infinity"
 
 @dataclass(frozen=True)
 class Bench:
-    """What every row needs. ``peer`` is empty without a peer."""
+    """The settings of every row. ``peer`` is empty without a peer."""
 
     session: Session
     image: str

@@ -29,8 +29,13 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def version(path: Path) -> dict[str, Any]:
-    """The answer of the engine's ``/version``. Raises DindError without one."""
+def facts(path: Path, *, is_running: bool) -> dict[str, str]:
+    """The module's facts about an engine; empty versions unless the engine runs. Raises DindError without an answer."""
+    about = _version(path) if is_running else {}
+    return {"socket": str(path), "version": about.get("Version", ""), "api_version": about.get("ApiVersion", "")}
+
+
+def _version(path: Path) -> dict[str, Any]:
     with contextlib.closing(_UnixConnection(path)) as connection:
         try:
             connection.request("GET", "/version")
@@ -40,17 +45,11 @@ def version(path: Path) -> dict[str, Any]:
     return answer
 
 
-def facts(path: Path, *, is_running: bool) -> dict[str, str]:
-    """The module's facts about an engine; empty versions where none runs. Raises DindError as ``version``."""
-    about = version(path) if is_running else {}
-    return {"socket": str(path), "version": about.get("Version", ""), "api_version": about.get("ApiVersion", "")}
-
-
 @contextlib.contextmanager
 def reloading(path: Path) -> Iterator[None]:
-    """The context in which to signal the engine to read its configuration again; ends once the engine has done so.
+    """The context manager in which to tell the engine to reload its configuration; it ends after the reload.
 
-    Raises DindError where the engine sends no such event within TIMEOUT seconds.
+    Raises DindError if the engine sends no event of a reload within TIMEOUT seconds.
     """
     wanted = urllib.parse.quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
     with contextlib.closing(_UnixConnection(path)) as connection:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The module engine: the same engine under s6 in a container, or under systemd on a machine."""
+"""The module engine: the engine under s6 in a container, or under systemd on a machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6
 from ansible_collections.mesos.dind.plugins.module_utils._errors import ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# The keys of bridged_net's answer that an engine needs, with their values where there is no answer.
+# The keys of bridged_net's answer that an engine needs, with their values without an answer.
 NO_NETWORK: Mapping[str, Any] = {
     "mode": "",
     "bridge": "docker0",
@@ -37,12 +37,12 @@ def core(
 ) -> _plan.Outcome:
     """The module ``mesos.dind.engine``.
 
-    ``services`` names those to start, with s6 only: containerd can start before the network is known.
+    ``services`` names the services to start under s6: containerd can start before the network is known.
     """
     network = of_network(params["network"])
     ipv6_keys = ipv6.config(network["fixed_cidr_v6"], network["bip_v6"], network["gateway_v6"], runner)
     params = {**params, **network, "ipv6": ipv6_keys}
-    # Only the supervisor in use is loaded: at the boot of a container every file counts.
+    # Load only the supervisor in use: each file costs time at the boot of a container.
     if params["supervisor"] == "systemd":
         from ansible_collections.mesos.dind.plugins.module_utils._engine import systemd
 
@@ -53,15 +53,15 @@ def core(
 
 
 def of_network(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's view of bridged_net's answer, whose other keys are ignored.
+    """The keys of bridged_net's answer that an engine needs; other keys are ignored.
 
-    The uplink is named only where the bridge must have that port. ``mtu`` is None for the engine's own default. Raises
-    ParameterError for a value of another type.
+    ``uplink`` is empty unless the bridge must have that port. ``mtu`` is None for the engine's own default. Raises
+    ParameterError for a value of a wrong type.
     """
     network = {name: NO_NETWORK[name] if answer.get(name) is None else answer[name] for name in NO_NETWORK}
     for name, default in NO_NETWORK.items():
         kind = type(default)
-        # Ansible's values are of subclasses. A truth value is a number to Python.
+        # Ansible's values are instances of subclasses. In Python, bool is a subclass of int.
         if not isinstance(network[name], kind) or isinstance(network[name], bool) != (kind is bool):
             raise ParameterError(f"network: {name} is {network[name]!r}, and allowed is {KINDS[kind]}", "network")
     return {

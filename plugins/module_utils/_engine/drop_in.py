@@ -12,14 +12,14 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._host import systemd_unit
 
-# A variable in the drop-in holds the digest of all of our files. The kernel shows it as dockerd was given it
-# (proc_pid_environ(5)). So a dockerd that still runs with older files, after a run that was killed before the restart,
-# is told from one that runs with these, whoever started it and whatever the clock says.
+# A variable in the drop-in holds the digest of all of our files, and the kernel shows dockerd's environment
+# (proc_pid_environ(5)). So the next run finds a dockerd that still runs with older files, as after a run that was
+# killed before the restart.
 STARTED_WITH = "MESOS_DIND_ENGINE_FILES"
 DIGEST = re.compile(rf"\b{STARTED_WITH}=([0-9a-f]{{64}})\b")
 
-# The script that runs before dockerd in mode bridge. Without it dockerd would give the bridge another or a former
-# address. It waits longer than a lease takes; then it fails, and systemd starts the service again.
+# The script that runs before dockerd in mode bridge. Without the script, dockerd would give the bridge another address.
+# The script waits longer than a DHCP lease takes. Then the script fails, and systemd starts the service again.
 AWAIT_BRIDGE = """\
 # Written by mesos.dind.
 bridge=$1 uplink=$2 address=$3 seconds=$4
@@ -47,9 +47,9 @@ AWAIT_SECONDS = 30
 
 
 def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridge: Path) -> str:
-    """The text of the drop-in. ``-H fd://`` and containerd's socket are as in every distribution's unit.
+    """The text of the drop-in. ``-H fd://`` and containerd's socket are the same in every distribution's unit.
 
-    Raises DindError for flags that no unit file can hold.
+    Raises DindError for flags that a unit file cannot hold.
     """
     containerd = "--containerd=/run/containerd/containerd.sock"
     flags = ["-H", "fd://", containerd, f"--config-file={config_file}", *params["args"]]
@@ -57,7 +57,7 @@ def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridg
     return (
         f"# Written by mesos.dind.\n"
         f"[Unit]\nRequiresMountsFor={systemd_unit.word(params['data_root'])}\n\n"
-        # As in every distribution's unit: the engine makes control groups of its own for its containers.
+        # As in every distribution's unit: the engine makes the control groups of its containers itself.
         f"[Service]\nDelegate=yes\nEnvironment=DOCKER_OPTS=\n"
         + (f"ExecStartPre={systemd_unit.command(['/bin/sh', str(await_bridge), *waiting])}\n" if waiting else "")
         + f"ExecStart=\nExecStart={systemd_unit.command([program, *flags])} $DOCKER_OPTS\n"
@@ -65,5 +65,5 @@ def text(params: Mapping[str, Any], program: str, config_file: Path, await_bridg
 
 
 def digest_line(texts: Iterable[str]) -> str:
-    """The last line of the drop-in: the digest of all files, the drop-in without this line among them."""
+    """The last line of the drop-in: the digest of all files, including the drop-in without this line."""
     return f"Environment={STARTED_WITH}={hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}\n"

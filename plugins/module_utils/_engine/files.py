@@ -15,7 +15,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 
 class HasFiles(Protocol):
-    """A state with the text of each file that is there, by its path."""
+    """A state that maps the path of each existing file to the file's text."""
 
     @property
     def files(self) -> Mapping[str, str]: ...
@@ -42,5 +42,5 @@ class WriteFile(Step[S]):
 
 
 def changed(desired: Mapping[str, str], state: S) -> list[WriteFile[S]]:
-    """The steps that write what ``desired`` (path to text) has otherwise than ``state``."""
+    """The steps that write the files of ``desired`` (path to text) that ``state`` lacks or has with other text."""
     return [WriteFile(path, text) for path, text in desired.items() if state.files.get(path) != text]

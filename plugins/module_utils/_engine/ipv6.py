@@ -2,10 +2,10 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """IPv6 addresses of the outer network for inner containers: the keys of daemon.json, by the engine's version.
 
-Before Docker 28, dockerd gives docker0 an address of the range and removes the present one (setupBridgeIPv6). So the
-range must be the whole network of that address. Container addresses are then made of MAC addresses, and these of the
-IPv4 addresses. Docker 28 has `bip6` for the bridge's own address, and hands out the range in order: two engines with
-the whole network would give the same addresses.
+Before Docker 28, dockerd gives docker0 an address of the range and removes the present address (setupBridgeIPv6). So
+the range must be the whole network of that address. dockerd then makes a container's address from the MAC address, and
+the MAC address from the IPv4 address. Docker 28 has `bip6` for the bridge's address and hands out the range in order:
+two engines with the whole network would give the same addresses.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MADE_OF_MAC = 80  # prefix length (moby, daemon/daemon_unix.go: deferIPv6Alloc)
 
 
 def config(fixed_cidr: str, bip: str, gateway: str, runner: Runner) -> dict[str, Any]:
-    """The keys of daemon.json; none without a range. Raises ParameterError where this engine cannot take the range."""
+    """The keys of daemon.json; none without a range. Raises ParameterError if this engine cannot take the range."""
     if not fixed_cidr:
         return {}
-    # Loaded only here: no boot without an IPv6 range pays for netaddr.
+    # Loaded only here: a boot without an IPv6 range needs no netaddr.
     from netaddr import IPNetwork
 
     major = dockerd.version(runner).major

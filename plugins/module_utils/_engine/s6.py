@@ -19,20 +19,20 @@ from ansible_collections.mesos.dind.plugins.module_utils._errors import DindErro
 from ansible_collections.mesos.dind.plugins.module_utils._host.s6 import Service
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# Seconds. Both answer within half a second on two cores; a slow disk that replays a journal takes longer.
+# Seconds. Both services start within half a second on two cores; a slow disk that replays a journal takes longer.
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the engine's files are. The service directories' ``run`` files know the same paths."""
+    """The paths of the engine's files. The service directories' ``run`` files name the same paths."""
 
     run: Path = Path("/run/mesos-dind")
     services: Path = Path("/etc/mesos-dind/services")
     logs: Path = Path("/var/log/mesos-dind")
     exec_root: Path = Path("/run/docker")
-    bridge_nf: Path = Path("/proc/sys/net/bridge")  # where the module br_netfilter is loaded
+    bridge_nf: Path = Path("/proc/sys/net/bridge")  # exists while the kernel module br_netfilter is loaded
     socket: Path = Path("/var/run/docker.sock")
 
     @property
@@ -144,7 +144,7 @@ class StopService(_plan.Step[State]):
 def inspect(layout: Layout, paths: Sequence[str], runner: Runner) -> State:
     up = frozenset(name for name in SERVICES if layout.service(name).is_up(runner))
     files = {path: Path(path).read_text() for path in paths if Path(path).exists()}
-    # Each boot begins without the files: where they are, the services have run in this very life.
+    # Each boot begins without the files: if they exist, the services have run since this boot.
     leftovers = not up and not files and layout.exec_root.exists()
     return State(files, up, leftovers, _filters(layout.bridge_nf))
 
@@ -157,10 +157,10 @@ def _filters(folder: Path) -> frozenset[str]:
 def plan(
     desired: Mapping[str, Mapping[str, str]], layout: Layout, state: State, *, passes_frames: bool = False
 ) -> list[_plan.Step[State]]:
-    """The steps to services that each run with exactly their files.
+    """The steps after which each service runs with exactly its files.
 
     ``desired`` maps a service to its files (path to text), in the order of the start. A service whose files change is
-    started anew; containers survive that (live restore). ``passes_frames``: the bridge needs no filter between ports.
+    restarted; containers survive that (live restore). ``passes_frames``: the bridge needs no filter between ports.
     """
     writes = {name: changed(files, state) for name, files in desired.items()}
     stop, start = _restarts(writes, state.up)
@@ -168,7 +168,7 @@ def plan(
         *(StopService(layout.service(name)) for name in stop),
         *([RemoveLeftovers(layout.exec_root)] if state.leftovers else []),
         *itertools.chain.from_iterable(writes.values()),
-        # Not while dockerd runs: it may have switched a setting on for a network (`enable_icc=false`).
+        # Not while dockerd runs: dockerd may have switched a setting on for a network (`enable_icc=false`).
         *(_passing_frames(layout, state) if passes_frames and "dockerd" in start else []),
         *(StartService(layout.service(name)) for name in start),
     ]
@@ -187,8 +187,9 @@ def _passing_frames(layout: Layout, state: State) -> list[PassFrames]:
 def needs_filters(args: Sequence[str], config: Mapping[str, Any]) -> bool:
     """Whether the user's settings need iptables between the ports of a bridge.
 
-    Without `icc`, iptables keeps containers apart. Without the userland proxy, it handles answers of published ports;
-    dockerd switches the filters on for these only since 27.3 (https://github.com/moby/moby/pull/48685).
+    Without `icc`, iptables keeps containers apart. Without the userland proxy, iptables handles the answers of
+    published ports; dockerd itself switches the filters on for this since 27.3
+    (https://github.com/moby/moby/pull/48685).
     """
     return any(user_settings.is_off(name, args, config) for name in ("icc", "userland-proxy"))
 

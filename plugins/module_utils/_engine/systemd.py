@@ -38,12 +38,13 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files are, and the engine's socket, by which the machine's users reach the engine."""
+    """The paths of the files, and the socket by which the machine's users reach the engine."""
 
     drop_in: Path = Path("/etc/systemd/system/docker.service.d/mesos-dind.conf")
     config_file: Path = Path("/etc/mesos-dind/daemon.json")
     await_bridge: Path = Path("/etc/mesos-dind/await-bridge")
-    # How the engine was before. This file outlives the others: whoever gives the engine back needs it, and removes it.
+    # The engine's state before our first change. This file outlives the others: the playbook that gives the engine
+    # back reads it and removes it.
     note: Path = Path("/var/lib/mesos-dind/engine-before.json")
     socket: Path = Path("/run/docker.sock")
     devices: Path = Path("/sys/class/net")
@@ -54,7 +55,7 @@ class Layout:
 
 
 def is_replaced(pid: str, proc: Path) -> bool:
-    """Whether the program of a process was removed, as by an upgrade of its package (proc(5))."""
+    """Whether the program file of a process was removed, as by an upgrade of its package (proc(5))."""
     try:
         return str((proc / pid / "exe").readlink()).endswith(" (deleted)")
     except FileNotFoundError:
@@ -65,7 +66,7 @@ def was_started_with_others(pid: str, environment: str, proc: Path) -> bool:
     """Whether a process was started with another digest of the files than ``environment`` has now.
 
     ``environment`` is the unit's, as systemd shows it. Without a digest the answer is no: then the unit is not ours, or
-    somebody has emptied its environment.
+    an administrator has emptied its environment.
     """
     wanted = engine_drop_in.DIGEST.search(environment)
     try:
@@ -100,9 +101,9 @@ def _is_outdated(unit: Mapping[str, str], proc: Path) -> bool:
 
 
 def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
-    """The steps to an engine that runs with exactly the files of ``desired`` (path to text).
+    """The steps after which the engine runs with exactly the files of ``desired`` (path to text).
 
-    An empty ``desired`` gives the engine back as it was before.
+    An empty ``desired`` restores the engine's state before our first change.
     """
     removed = [RemoveFile(path) for path in state.files if path not in desired and path != str(layout.note)]
     if not desired:
@@ -120,7 +121,7 @@ def _giving_back(removed: list[RemoveFile], bridge: Bridge, layout: Layout, stat
     steps.append(StopUnits(bridge))
     if masqueraded := _network_by_us(state, layout):
         steps.append(EndMasquerading(masqueraded, bridge.name))
-    # The other files tell what is to be done, so they go last: after a kill the next run goes on.
+    # The other files show which steps are left, so they go last: after a kill, the next run continues.
     steps += [step for step in removed if step.path == str(layout.drop_in)]
     steps.append(Reload())
     if state.enabled and not before(state, layout)["enabled"]:
@@ -139,7 +140,7 @@ def _network_by_us(state: State, layout: Layout) -> str:
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    """The JSON object in ``text``; an empty one for any other text, such as a killed run leaves."""
+    """The JSON object in ``text``; an empty object for any other text, such as a killed run leaves."""
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -151,7 +152,7 @@ def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge
     """The engine's bridge and data root.
 
     To give the engine back, the data root comes from our own configuration file: the caller need not know it. The role
-    network takes the bridge's address away.
+    network removes the bridge's address.
     """
     if params["state"] == "present":
         return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
@@ -164,7 +165,7 @@ def _has_live_restore(state: State, layout: Layout) -> bool:
 
 
 def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict[str, bool]:
-    """How the engine was before: as the note says or, without a note, as it is."""
+    """The engine's state before our first change: from the note, or the present state without a note."""
     there = {
         "active": state.up,
         "enabled": state.enabled,
@@ -177,8 +178,8 @@ def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict
 def desired_files(params: Mapping[str, Any], layout: Layout, state: State, *, check: bool) -> dict[str, str]:
     """The text of each file, by its path; none for ``state: absent``.
 
-    In check mode, an engine that is not installed yet is taken to be where Debian installs it. Raises DindError without
-    an engine, and for a daemon.json of the user that contradicts the roles.
+    Check mode assumes that a missing engine will be where Debian installs it. Raises DindError without an engine, and
+    for a daemon.json of the user that contradicts the roles.
     """
     if params["state"] == "absent":
         return {}

@@ -19,7 +19,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 UNIT = "docker.service"
-# systemd starts the service again whenever somebody talks to its socket.
+# systemd starts the service again at the next connection to the socket.
 UNITS = (UNIT, "docker.socket")
 START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
 
@@ -36,11 +36,11 @@ class Bridge:
     data_root: Path
 
     def disarm(self) -> None:
-        """Remove another address from the network database of a stopped engine, which its next start would follow."""
+        """Remove another address from the network database of a stopped engine; its next start would restore it."""
         dockerd_networks.disarm(self.data_root, self.name, self.bip)
 
     def disarming(self) -> AbstractContextManager[None]:
-        """The context in which the engine is restarted."""
+        """The context manager in which to restart the engine."""
         return dockerd_networks.disarming(self.data_root, self.name, self.bip)
 
 
@@ -48,8 +48,8 @@ class Bridge:
 class State:
     """The service as systemd and the files show it.
 
-    ``files`` maps a path to its text. ``is_outdated``: the service runs with other files or another program than there
-    are now. ``enabled``: systemd starts it with the machine. ``has_bridge``: there is a bridge, whoever made it.
+    ``files`` maps a path to its text. ``is_outdated``: the service runs with older files or an older program.
+    ``enabled``: systemd starts the service with the machine. ``has_bridge``: a bridge exists, whoever made it.
     """
 
     files: Mapping[str, str]
@@ -88,9 +88,9 @@ class UnseenStep(Step[State]):
 
 @dataclass(frozen=True)
 class EndLiveRestore(UnseenStep):
-    """Let dockerd end its containers with it, each with its own signal and time-out.
+    """Switch live restore off, so that dockerd's stop ends each container with its own signal and time-out.
 
-    With live restore they would outlive the engine, and keep its data root and its bridge.
+    With live restore, the containers would outlive the engine, and keep its data root and its bridge.
     """
 
     config_file: Path
@@ -125,8 +125,8 @@ class StopUnits(Step[State]):
 class EndMasquerading(UnseenStep):
     """Remove the rule that masquerades the bridge's former network.
 
-    dockerd leaves that rule where it is, also once the bridge has another network. Packets that others in that network
-    send through this machine would be masqueraded.
+    dockerd leaves that rule in place, also once the bridge has another network. The rule would masquerade packets that
+    other hosts of that network send through this machine.
     """
 
     network: str
@@ -154,7 +154,7 @@ class Reload(UnseenStep):
 
 @dataclass(frozen=True)
 class Restart(Step[State]):
-    """Restart the service, and wait until dockerd says that it is ready (the unit's type is notify).
+    """Restart the service, and wait until dockerd reports that it is ready (the unit's type is notify).
 
     A stop and a start would leave units that require the service stopped, and containers without the socket that they
     mount.

@@ -21,8 +21,9 @@ USER_CONFIG = Path("/etc/docker/daemon.json")
 class Owned:
     """A setting of dockerd that the boot makes itself.
 
-    ``flags`` name it on dockerd's command line. ``instead`` is the user's way to it, if there is one. ``same`` is the
-    value that a user's daemon.json may repeat. A setting that is not ``in_file`` has no fixed place in daemon.json.
+    ``flags`` are the setting's names on dockerd's command line. ``instead`` is the variable or mount that the user may
+    use, if any. ``same`` is the value that a user's daemon.json may repeat. A setting that is not ``in_file`` has no
+    fixed place in daemon.json.
     """
 
     flags: tuple[str, ...]
@@ -42,7 +43,7 @@ OWNED: Mapping[str, Owned] = {
     "fixed-cidr": Owned(("--fixed-cidr",), "DOCKER_NETWORK_OFFSET"),
     "live-restore": Owned(("--live-restore",), same=True),
     "pidfile": Owned(("--pidfile", "-p")),
-    # In daemon.json the driver that the data root has is allowed, and known only at the boot.
+    # daemon.json may name the driver of the data root, which only the boot knows.
     "storage-driver": Owned(("--storage-driver", "-s"), "MESOS_DIND_STORAGE", in_file=False),
 }
 OWNED_KEYS: Mapping[str, object] = {key: owned.same for key, owned in OWNED.items() if owned.in_file}
@@ -57,11 +58,11 @@ BOOLEANS = frozenset((
 ))  # fmt: skip
 
 IMAGE_STORE = "containerd-snapshotter"
-IMAGE_STORE_SINCE = 23  # the major version of Docker; 20.10 is the one before
+IMAGE_STORE_SINCE = 23  # the major version of Docker; 20.10 is the release before
 
 
 def read(path: Path = USER_CONFIG) -> dict[str, Any]:
-    """The user's own daemon.json, or nothing. Raises DindError where it is not a JSON object."""
+    """The user's own daemon.json; empty without a file. Raises DindError if the file is not a JSON object."""
     try:
         config = json.loads(path.read_text() or "{}")
     except FileNotFoundError:
@@ -76,17 +77,17 @@ def read(path: Path = USER_CONFIG) -> dict[str, Any]:
 
 
 def require_no_owned(config: Mapping[str, Any], path: object, owned: Mapping[str, Any]) -> None:
-    """Raise DindError for a key of ``config`` that ``owned``, the boot's own keys, has with another value."""
+    """Raise DindError for a key of ``config`` that has another value in ``owned``, the boot's own keys."""
     contradicted = [key for key, value in config.items() if key in owned and value != owned[key]]
     if contradicted:
         raise DindError(
             f"{path} sets {', '.join(sorted(contradicted))}, which the boot sets itself",
-            cure="take it out of that file",
+            cure="remove it from that file",
         )
 
 
 def flag_names(words: Sequence[str]) -> Iterator[str]:
-    """The names of the flags among dockerd's words, parsed as https://pkg.go.dev/github.com/spf13/pflag does.
+    """The names of the flags among dockerd's words, parsed as by https://pkg.go.dev/github.com/spf13/pflag.
 
     ``--label=a`` is ``--label``, ``-Dlwarn`` is ``-D`` and ``-l``, and ``--label -b`` is ``--label`` only.
     """
@@ -102,7 +103,7 @@ def flag_names(words: Sequence[str]) -> Iterator[str]:
 
 
 def is_off(name: str, args: Sequence[str], config: Mapping[str, Any]) -> bool:
-    """Whether the user has switched off a setting that is on by default, by a flag or in the file."""
+    """Whether the user's flags or file switch off a setting that is on by default."""
     said = [word.partition("=")[2] for word in args if word.startswith(f"--{name}=")]
     # As https://pkg.go.dev/strconv#ParseBool.
     return said[-1] in ("0", "f", "F", "false", "FALSE", "False") if said else config.get(name) is False
@@ -120,16 +121,16 @@ def _shorthands(letters: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def arranged(args: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """The user's flags and file, with each setting where the boot has it: dockerd refuses a setting in both places.
+    """The user's flags and file, with features in the file and hosts in the flags, as the boot has them.
 
-    Features go to the file, beside those that the data root needs. Hosts go to the flags.
+    dockerd refuses a setting in both places.
     """
     rest: list[str] = []
     features: dict[str, bool] = dict(config.get("features", {}))
     words = iter(args)
     for word in words:
         flag, _equals, value = word.partition("=")
-        if flag == "--feature":  # of Docker 28 and later
+        if flag == "--feature":  # since Docker 28
             name, _equals, state = (value or next(words, "")).partition("=")
             features[name] = state.lower() in ("", "1", "t", "true")
         else:
@@ -144,31 +145,31 @@ def wants_image_store(config: Mapping[str, Any]) -> bool:
 
 
 def require_image_store(runner: Runner) -> None:
-    """Raise DindError where the engine is too old to start with the containerd image store."""
+    """Raise DindError if the engine is too old for the containerd image store."""
     version = dockerd.version(runner)
     if version.major < IMAGE_STORE_SINCE:
         raise DindError(
             f"Docker {version.text} has no containerd image store (features: {IMAGE_STORE}), "
-            f"which there is since Docker {IMAGE_STORE_SINCE}",
-            cure="take that feature out, or a newer engine",
+            f"which needs Docker {IMAGE_STORE_SINCE} or later",
+            cure="remove that feature, or install a newer engine",
         )
 
 
 def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise DindError for the cgroup driver that needs systemd: without systemd, no container starts."""
     options = config.get("exec-opts")
-    asked = [*args, *(options if isinstance(options, list) else ())]  # else dockerd refuses it itself
+    asked = [*args, *(options if isinstance(options, list) else ())]  # dockerd itself refuses anything but a list
     if any(str(word).endswith("native.cgroupdriver=systemd") for word in asked):
         raise DindError(
             "native.cgroupdriver=systemd needs systemd, which does not run in the container",
-            cure="leave it out, or say cgroupfs",
+            cure="remove it, or set cgroupfs",
         )
 
 
 def require_valid(args: Sequence[str], runner: Runner) -> None:
-    """Let dockerd itself validate flags and file, which changes nothing. Raises DindError with dockerd's words."""
+    """Let dockerd validate flags and file without a change. Raises DindError with dockerd's message."""
     answer = runner.run("dockerd", *args, "--validate", ok=range(256))
     said = " ".join(answer.stderr.split())
-    # Docker before 23 has no such flag. It says so first only where it knows all other flags.
+    # Docker before 23 has no such flag, and names another unknown flag first.
     if answer.status and "unknown flag: --validate" not in said:
         raise DindError(said.removeprefix("Status: ").partition(" See 'dockerd --help'.")[0])

@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Services under s6: are they up, bring them up until they say that they are ready, take them down.
+"""Services under s6: ask for their state, start them and wait until they are ready, stop them.
 
-Readiness is the daemon's own word, over the socket of sd_notify(3), which dockerd and containerd both speak.
-(s6 can bridge that protocol to its own only from 2.13 on; Ubuntu 24.04 has an older one.)
+A daemon reports that it is ready over the socket of sd_notify(3); dockerd and containerd both do. Before 2.13, as in
+Ubuntu 24.04, s6 cannot translate that protocol into its own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 class Service:
     """A service directory under s6-svscan.
 
-    ``notify`` is the address that its ``run`` gives as NOTIFY_SOCKET, ``ended`` the pipe that its ``finish``
-    writes to if there is one; its logger, s6-log, writes the file ``current`` in ``log``.
+    ``notify`` is the NOTIFY_SOCKET that the service's ``run`` sets. ``ended`` is the pipe that ``finish`` writes to, if
+    the pipe exists. The service's logger, s6-log, writes the file ``current`` in ``log``.
     """
 
     name: str
@@ -36,19 +36,19 @@ class Service:
     log: Path
 
     def is_up(self, runner: Runner) -> bool:
-        # 111: not supervised (no s6-supervise has run here); 1: supervised, but so little that it cannot say
+        # 111: no s6-supervise has run here; 1: s6-supervise has not yet written the status
         answer = runner.run("s6-svstat", "-o", "up", str(self.directory), ok=(0, 1, 111))
         return answer.stdout.strip() == "true"
 
     def start(self, runner: Runner, timeout: float) -> None:
-        """Bring it up and wait until it is ready, ``timeout`` seconds at most.
+        """Start the service and wait until it is ready, at most ``timeout`` seconds.
 
-        Until then it is started once only, so that what cannot start is an error with its last log lines, and
-        not a loop. Raises DindError for that, and for the time-out.
+        s6 restarts the service only once it has been ready. Raises DindError, with the last log lines, if the service
+        ends before, and after the time-out.
         """
         deadline = time.monotonic() + timeout
         logger = self.directory / "log"
-        for directory in (logger, self.directory):  # each has a supervisor of its own
+        for directory in (logger, self.directory):  # each has its own supervisor
             self._await_supervisor(directory, deadline)
         runner.run("s6-svc", "-u", str(logger))
         with self._notification_socket() as ready, self._end_pipe() as end, selectors.DefaultSelector() as selector:
@@ -60,11 +60,11 @@ class Service:
         runner.run("s6-svc", "-u", str(self.directory))
 
     def stop(self, runner: Runner, timeout: float) -> None:
-        """Take it down (SIGTERM) and wait until it is, ``timeout`` seconds at most."""
+        """Stop the service with SIGTERM and wait until it is down, at most ``timeout`` seconds."""
         runner.run("s6-svc", "-wD", "-T", str(round(timeout * 1000)), "-d", str(self.directory))
 
     def last_words(self, lines: int = 5) -> str:
-        """The end of its log, on one line."""
+        """The end of the service's log, on one line."""
         try:
             text = (self.log / "current").read_text(errors="replace").strip()
         except FileNotFoundError:
@@ -73,11 +73,14 @@ class Service:
 
     @property
     def _cure(self) -> str:
-        return f"mend what it says; all of its log is in {self.log}"
+        return f"mend the cause; the whole log is in {self.log}"
 
     def _await_supervisor(self, directory: Path, deadline: float) -> None:
-        """s6-svscan starts the supervisors when the container starts, long before the first service is wanted,
-        but gives no event for it: s6-svok looks, and so does this."""
+        """Wait until s6-supervise reads the directory's control pipe. Raises DindError after the deadline.
+
+        s6-svscan starts the supervisors when the container starts, long before the first service is wanted. s6
+        reports no event for it, so this function polls the pipe as s6-svok does.
+        """
         control = directory / "supervise/control"
         while True:
             try:
@@ -97,12 +100,12 @@ class Service:
             try:
                 yield ready
             finally:
-                # A later start, after a crash, finds no listener; sd_notify is then silent.
+                # A later start, after a crash, finds no socket; sd_notify then does nothing.
                 self.notify.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _end_pipe(self) -> Iterator[int]:
-        """A pipe into which the service's ``finish`` writes."""
+        """The descriptor of the pipe that the service's ``finish`` writes to."""
         self.ended.unlink(missing_ok=True)
         os.mkfifo(self.ended)
         descriptor = os.open(self.ended, os.O_RDONLY | os.O_NONBLOCK)

@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The entry point behind the command ``mesos-dind``: from the environment to a running boot playbook.
 
-It refuses what is wrong before anything is changed, writes down what was asked for, and goes on as
-``ansible-playbook``, whose last task becomes the agent.
+The entry point refuses wrong settings before it changes anything, writes the others to a file, and becomes
+``ansible-playbook``. The last task of the boot playbook becomes the agent.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start, preflight, settings
 
 RUN = Path("/run/mesos-dind")
+SETTINGS = RUN / "settings.json"
 ETC = Path("/etc/mesos-dind")
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 
+USAGE = "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status"
 USAGE_STATUS = 64
+STATUSES: Mapping[type[DindError], int] = {
+    settings.SettingError: USAGE_STATUS,
+    preflight.EngineConfigError: USAGE_STATUS,
+    preflight.CommandNotFoundError: 127,
+}
 FAILURE_STATUS = 70
-NOT_FOUND_STATUS = 127
 
 
 def main(argv: Sequence[str]) -> int:
-    """``boot -- COMMAND…``, ``converge [--check] [--diff]`` or ``status``; returns only when it is refused."""
+    """Run ``boot -- COMMAND…``, ``converge [--check] [--diff]`` or ``status``; returns only the status of a refusal."""
     try:
         match list(argv):
             case ["boot", "--", *command] if command:
@@ -43,15 +49,9 @@ def main(argv: Sequence[str]) -> int:
             case ["status"]:
                 run_again("status.yml", log="mesos.dind.status")
             case _:
-                return refuse(
-                    "usage: mesos-dind boot -- COMMAND... | converge [--check] [--diff] | status", USAGE_STATUS
-                )
-    except (settings.SettingError, preflight.EngineConfigError) as error:
-        return refuse(str(error), USAGE_STATUS)
-    except preflight.CommandNotFoundError as error:
-        return refuse(str(error), NOT_FOUND_STATUS)
+                return refuse(USAGE, USAGE_STATUS)
     except DindError as error:
-        return refuse(str(error), FAILURE_STATUS)
+        return refuse(str(error), STATUSES.get(type(error), FAILURE_STATUS))
 
 
 def refuse(line: str, status: int) -> int:
@@ -60,13 +60,13 @@ def refuse(line: str, status: int) -> int:
 
 
 def boot(wanted: settings.Settings, environ: Mapping[str, str]) -> NoReturn:
-    """Check everything that can be checked by looking, then become the boot playbook."""
+    """Check everything that needs no change, then become the boot playbook."""
     program = preflight.find_command(wanted, environ)
     preflight.require_privileges()
     preflight.require_own_processes()
     preflight.require_engine_settings(wanted, environ, Runner())
     preflight.require_network(wanted, environ)
-    # Only on a v2 host is it worth the question.
+    # On other hosts the answer does not matter.
     is_on_v2 = wanted.is_agent and preflight.is_pure_v2()
     knows_v2 = is_on_v2 and preflight.knows_cgroup_v2(program, Runner())
     if is_on_v2 and not knows_v2:
@@ -78,7 +78,7 @@ def boot(wanted: settings.Settings, environ: Mapping[str, str]) -> NoReturn:
         "agent_is_mesos": wanted.is_agent,
         "agent_knows_cgroup_v2": knows_v2,
         "agent_state_persists": preflight.persists(Path("/var/lib/mesos-dind")),
-        # Names only: what MESOS_* say is nobody's business but the agent's.
+        # Names only: the values, which may be secret, are for the agent alone.
         "agent_environment_names": sorted(name for name in environ if name.startswith(("MESOS_", "DOCKER_"))),
     }
     write_down(wanted, variables)
@@ -90,29 +90,29 @@ def boot(wanted: settings.Settings, environ: Mapping[str, str]) -> NoReturn:
 
 
 def write_down(wanted: settings.Settings, variables: Mapping[str, Any]) -> None:
-    """What was asked for, for the playbook and for the supervisor. Raises DindError."""
+    """Write the settings for the playbook and for the supervisor. Raises DindError if the folder is not writable."""
     try:
-        # The supervisor, a shell, needs these two at stop, whenever that comes: an empty one would end it.
+        # The supervisor, a shell, reads these two at the stop. An empty file would end the supervisor.
         atomic_file.write(RUN / "drain-signal", "USR1\n" if wanted.is_agent else "TERM\n")
         atomic_file.write(RUN / "stop-timeout", f"{wanted.role_variables['agent_stop_timeout']}\n")
-        atomic_file.write(settings_file(), json.dumps(unsafe(variables), indent=2) + "\n")
+        atomic_file.write(SETTINGS, json.dumps(unsafe(variables), indent=2) + "\n")
     except OSError as error:
-        raise DindError(str(error), step="preflight", cure=f"see to it that {RUN} can be written") from None
+        raise DindError(str(error), step="preflight", cure=f"make {RUN} writable") from None
 
 
-def run_again(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
-    """Run a playbook with what was asked for at the boot."""
-    if not settings_file().exists():
+def run_again(playbook: str, *options: str, log: str) -> NoReturn:
+    """Become a playbook with the settings of the boot. Raises DindError in a container that was not booted."""
+    if not SETTINGS.exists():
         raise DindError(
-            f"there is no {settings_file()}: this container was not booted", cure="start it by `mesos-dind boot`"
+            f"there is no {SETTINGS}: this container was not booted", cure="start it with `mesos-dind boot`"
         )
     for module in _argument_specs.ARGUMENT_SPECS:
-        _argument_specs.core(module)  # loaded here once, and not in the process of each task
-    become_playbook(playbook, *options, log=log, report=report)
+        _argument_specs.core(module)  # load it here once instead of in the process of each task
+    become_playbook(playbook, *options, log=log)
 
 
 def unsafe(value: Any) -> Any:
-    """Marked so that Ansible never takes what a user gave for a template (its ``!unsafe``, in JSON)."""
+    """The value, marked so that Ansible never renders a user's text as a template (``!unsafe``, in JSON)."""
     if isinstance(value, str):
         return {"__ansible_unsafe": value}
     if isinstance(value, list | tuple):
@@ -122,34 +122,30 @@ def unsafe(value: Any) -> Any:
     return value
 
 
-def settings_file() -> Path:
-    return RUN / "settings.json"
-
-
 def take_terminal() -> None:
-    """A process group of its own, in the foreground of the terminal if there is one.
+    """Enter a new process group, in the foreground of the terminal if there is one.
 
-    So that the terminal's interrupts reach the boot, then the agent, and not the supervisor above them.
+    The terminal's interrupts then reach the boot, and later the agent, but not the supervisor above them.
     """
-    # The supervisor's shell has its background children ignore both (POSIX, 2.12 Signals and Error Handling).
+    # Background children of the supervisor's shell ignore both signals (POSIX, 2.12 Signals and Error Handling).
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)
     if os.isatty(0):
-        # A background group that takes the foreground is sent SIGTTOU (tcsetpgrp(3)).
+        # The kernel sends SIGTTOU to a background group that takes the foreground (tcsetpgrp(3)).
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         os.tcsetpgrp(0, os.getpgrp())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
 
 
 def become_playbook(playbook: str, *options: str, log: str, report: bool = False) -> NoReturn:
-    """Go on as ``ansible-playbook``, with an environment of its own: nothing of the agent's reaches Ansible or its log.
+    """Become ``ansible-playbook``, with a new environment: the agent's variables reach neither Ansible nor its log.
 
-    In this very process, which has a Python already, and by the same call as the console script of that name. The
-    hand-over takes the agent's environment from the supervisor, where it is as the container was given it. ``log`` is
-    the callback that writes on stdout and stderr; ``report`` has the steps written to a file as well.
+    The call is that of the console script ``ansible-playbook``; this process saves the start of another Python. The
+    hand-over reads the agent's environment from the supervisor, which has the container's environment unchanged.
+    ``log`` is the callback that writes to stdout and stderr. ``report`` also writes the steps to a file.
     """
-    # The report first: the hand-over does not return.
+    # The report comes first: the hand-over does not return.
     callbacks = ["mesos.dind.boot_report", "mesos.dind.hand_over"] if report else ["mesos.dind.hand_over"]
     os.environ.clear()
     os.environ.update(
@@ -162,21 +158,21 @@ def become_playbook(playbook: str, *options: str, log: str, report: bool = False
             "ANSIBLE_CALLBACKS_ENABLED": ",".join(callbacks),
         }
     )
-    # The search for garbage takes a tenth of the time of a process that ends after a second (docs/performance.md).
+    # Garbage collection takes a tenth of the time of a process that ends after a second (docs/performance.md).
     gc.disable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from ansible.cli.playbook import main as ansible_playbook
 
     leave_packages_to_ansible()
-    arguments = [*options, "-e", f"@{settings_file()}", str(PLAYBOOKS / playbook)]
+    arguments = [*options, "-e", f"@{SETTINGS}", str(PLAYBOOKS / playbook)]
     sys.exit(ansible_playbook(["ansible-playbook", "-i", "localhost,", *arguments]))
 
 
 def leave_packages_to_ansible() -> None:
-    """Forget the packages of collections, which Ansible wants to have loaded by its own loader, but not our modules.
+    """Unload the collections' packages, which Ansible's loader must load itself, and keep the loaded modules.
 
-    They were loaded with their bytecode, while that loader compiles each source anew (its get_code), in each process
-    that a task is run in.
+    Python loaded these modules from bytecode. Ansible's loader would compile each source again (its get_code), in the
+    process of every task.
     """
     for name in [name for name, module in sys.modules.items() if hasattr(module, "__path__")]:
         if name.partition(".")[0] == "ansible_collections":

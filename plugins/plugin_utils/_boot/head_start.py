@@ -1,13 +1,15 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The boot's modules begin while Ansible is still being loaded, which takes longer than most of them.
+"""Run the boot's modules while Ansible is still loading, which takes longer than most of the modules.
 
-The entry point forks before it becomes ``ansible-playbook``. The fork calls the modules' cores one after the other,
-with the arguments that the roles will give them, and leaves each answer in a file. A task of the boot playbook finds
-its answer there, once, if it was asked for with the very same arguments; it runs the core itself if not. So the
-playbook says what is done and reports it, and where the two should ever disagree, the playbook is right.
+1. The entry point forks before it becomes ``ansible-playbook``.
+2. The fork calls the modules' cores one after the other, with the arguments that the roles will give.
+3. The fork writes each answer to a file.
+4. A task of the boot playbook takes the answer, once, if the arguments are the same; otherwise the task runs the core.
 
-A file is locked until its answer is in it or there will be none: a reader waits for the lock, never for a time.
+So the playbook decides and reports. If the two ever disagree, the playbook is right.
+
+The fork locks a file until the answer is in the file or the fork ends. A reader waits for the lock, never for a time.
 """
 
 from __future__ import annotations
@@ -36,16 +38,15 @@ Values = Mapping[str, Any]
 
 
 def begin(variables: Values, folder: Path = FOLDER) -> None:
-    """Start the work, which ``variables`` of the roles ask for, in a process that is nobody's child here; return at
-    once."""
+    """Start the work for the roles' ``variables`` in a process that is no child of this one; return at once."""
     folder.mkdir(parents=True)
     files = {module: _locked(folder / module) for module in _argument_specs.ARGUMENT_SPECS}
     middle = os.fork()
     if middle == 0:
-        # Its parent ends at once, so that init reaps it, and not the agent, which knows nothing of it.
+        # The parent ends at once, so that init reaps the worker: the agent would not.
         if os.fork() == 0:
             try:
-                with contextlib.suppress(DindError):  # it is in the answer
+                with contextlib.suppress(DindError):  # the answer says it
                     HeadStart(variables, files).run()
             finally:
                 os._exit(0)
@@ -66,10 +67,10 @@ MODULES = {"cgroups": "cgroup_mounts", "storage": "loop_storage", "network": "br
 
 
 class HeadStart:
-    """Calls the cores in the order of playbooks/tasks/converge.yml, with the arguments that the roles give them.
+    """Calls the cores in the order of playbooks/tasks/converge.yml, with the arguments that the roles give.
 
-    A role's variables are its module's arguments under the role's name; what one role takes of another's answer
-    stands in the playbook, and here. tests/unit/boot/test_head_start.py renders the playbook and compares the two.
+    A role's variables are the arguments of the role's module, prefixed with the role's name. The values that a role
+    takes from another role's answer stand in the playbook and here; tests/unit/boot/test_head_start.py compares them.
     """
 
     def __init__(self, variables: Values, files: Mapping[str, BinaryIO]) -> None:
@@ -89,15 +90,15 @@ class HeadStart:
         self._do("engine", {**engine, "network": network}, containerd)
 
     def _arguments(self, role: str, given: Values) -> Values:
-        """All arguments of the role's module: the argument spec's defaults, the role's variables, and ``given``."""
+        """All arguments of the role's module: the argument spec's defaults, the role's variables and ``given``."""
         spec = _argument_specs.ARGUMENT_SPECS[MODULES[role]]
         defaults = {name: about.get("default") for name, about in spec.items()}
         return {**defaults, **settings.of_role(role, self._variables), **given}
 
     def _do(self, role: str, given: Values, ahead: _Containerd | None = None) -> Values:
-        """Call the core of the role's module, and hand its answer out; returns the facts of it.
+        """Call the core of the role's module and write the answer to the module's file. Returns the answer's facts.
 
-        Raises DindError, after it was handed out as well.
+        Raises DindError, after writing the failure to the file.
         """
         module, arguments = MODULES[role], self._arguments(role, given)
         began = ahead.began if ahead else _now()
@@ -105,7 +106,9 @@ class HeadStart:
             try:
                 early = ahead.outcome() if ahead else None
                 outcome = _argument_specs.core(module)(arguments, Runner(), False)
-                outcome = _joined(early, outcome) if early else outcome
+                if early:
+                    actions = [*early.actions, *outcome.actions]
+                    outcome = dataclasses.replace(outcome, actions=actions, before=early.before)
             except DindError as error:
                 self._hand_out(file, arguments, {"failed": True, "msg": str(error)}, began)
                 raise
@@ -119,7 +122,7 @@ class HeadStart:
 
 
 class _Containerd(threading.Thread):
-    """Starts containerd while the network, which it does not need, waits for others' answers."""
+    """Starts containerd, which needs no network, while the network waits for answers from other hosts."""
 
     def __init__(self, arguments: Values) -> None:
         super().__init__()
@@ -134,7 +137,7 @@ class _Containerd(threading.Thread):
 
         try:
             self._outcome = _engine.core(self._arguments, Runner(), False, ("containerd",))
-        except BaseException as error:  # for who asks for the outcome
+        except BaseException as error:  # outcome() raises it
             self._error = error
 
     def outcome(self) -> Outcome | None:
@@ -144,17 +147,13 @@ class _Containerd(threading.Thread):
         return self._outcome
 
 
-def _joined(first: Outcome, second: Outcome) -> Outcome:
-    return dataclasses.replace(second, actions=[*first.actions, *second.actions], before=first.before)
-
-
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was done ahead. ``began`` and ``ended`` are seconds of CLOCK_BOOTTIME."""
+    """An answer of the head start. ``began`` and ``ended`` are seconds of CLOCK_BOOTTIME."""
 
     arguments: Values
     answer: Values
@@ -163,9 +162,9 @@ class Found:
 
 
 def take(module: str, arguments: Values, folder: Path = FOLDER) -> Found | None:
-    """The answer of a module that was given the same arguments; None where nothing was done ahead.
+    """The head start's answer of a module, if it had the same arguments; None otherwise.
 
-    Waits until the work has ended. An answer is given once: whoever asks again wants a new look.
+    Waits until the module's work has ended. Each answer is given once: a second call wants a new look at the host.
     """
     path = folder / module
     try:
@@ -181,7 +180,7 @@ def take(module: str, arguments: Values, folder: Path = FOLDER) -> Found | None:
 
 
 def _is_same(done: Values, asked: Values) -> bool:
-    """Whether a task asks for what was done; an answer that it passes on has keys of Ansible's own as well."""
+    """Whether a task's arguments are those of the work; a registered result may have further keys, from Ansible."""
     return done.keys() == asked.keys() and all(
         value.items() <= asked[name].items() if isinstance(value, dict) else value == asked[name]
         for name, value in done.items()

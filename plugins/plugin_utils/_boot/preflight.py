@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What can be known by looking, before the boot changes anything."""
+"""The checks that need no change, which the boot makes before it changes anything."""
 
 from __future__ import annotations
 
@@ -35,18 +35,22 @@ NO_AGENT = (
 
 
 class CommandNotFoundError(DindError):
-    """The command that would take the agent's place does not exist: status 127, as a shell gives."""
+    """The command of the container does not exist: status 127, as in a shell."""
 
 
 class EngineConfigError(DindError):
-    """A user's daemon.json that cannot be merged: as wrong as a variable, and refused like one."""
+    """The user's daemon.json has a wrong setting: status 64, as for a wrong variable."""
+
+    def __init__(self, path: Path, beside: str, cause: DindError) -> None:
+        also = f" (beside {beside})" if beside else ""
+        super().__init__(f"{path}{also} is refused: {cause}")
 
 
 def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
     """The path of the program to hand over to.
 
-    ``mesos-slave`` and ``mesos-agent`` are one program under two names: whichever is there will do.
-    Raises DindError where an agent is missing, CommandNotFoundError for any other command.
+    ``mesos-slave`` and ``mesos-agent`` are two names of one program; each stands for the other. Raises DindError
+    without an agent, and CommandNotFoundError without any other command.
     """
     search = environ.get("PATH", os.defpath)
     name = settings.command[0]
@@ -61,7 +65,7 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 def require_privileges(proc: Path = Path("/proc")) -> None:
-    """Raises DindError without the capabilities that mounts, loop devices and bridges need."""
+    """Raise DindError without the capabilities that mounts, loop devices and bridges need."""
     missing = capabilities.missing(NEEDED_CAPABILITIES, proc)
     if missing:
         raise DindError(
@@ -72,11 +76,11 @@ def require_privileges(proc: Path = Path("/proc")) -> None:
 
 
 def require_own_processes(proc: Path = Path("/proc")) -> None:
-    """Raises DindError where the pid namespace has others' processes too: the stop ends every process that it sees.
+    """Raise DindError if other containers or the host share the pid namespace: the stop ends every process in it.
 
-    Only the host's has kernel threads, with kthreadd as number 2 (kernel/init: rest_init). In that of another
-    container, or of a pod, the first process has mounts of its own. Looking at them takes the right to trace it, which
-    a privileged container has for all that it sees (ptrace(2), PTRACE_MODE_READ).
+    Only the host's pid namespace has kernel threads, with kthreadd as number 2 (kernel/init: rest_init). In the pid
+    namespace of another container, or of a pod, the first process has another mount namespace. Reading that namespace
+    needs the right to trace the process, which a privileged container has (ptrace(2), PTRACE_MODE_READ).
     """
     shared = _shares_processes_with(proc)
     if shared:
@@ -101,9 +105,9 @@ def _shares_processes_with(proc: Path) -> str:
 def require_engine_settings(
     settings: Settings, environ: Mapping[str, str], runner: Runner, path: Path = user_settings.USER_CONFIG
 ) -> None:
-    """Look at what the user says to the engine, in DOCKER_DAEMON_ARGS and in a daemon.json.
+    """Check the user's settings of the engine, in DOCKER_DAEMON_ARGS and in a daemon.json.
 
-    Raises SettingError or EngineConfigError. What of it contradicts the storage that will be found is not known yet.
+    Raises SettingError or EngineConfigError. A storage driver that does not fit the data root shows only later.
     """
     args = settings.role_variables["engine_args"]
     try:
@@ -117,19 +121,19 @@ def require_engine_settings(
     except DindError as error:
         if args and not config:
             raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], str(error)) from None
-        beside = f" (beside DOCKER_DAEMON_ARGS={environ['DOCKER_DAEMON_ARGS']!r})" if args else ""
-        raise EngineConfigError(f"{path}{beside} is refused: {error}") from None
+        beside = f"DOCKER_DAEMON_ARGS={environ['DOCKER_DAEMON_ARGS']!r}" if args else ""
+        raise EngineConfigError(path, beside, error) from None
 
 
 def require_network(settings: Settings, environ: Mapping[str, str], path: Path = user_settings.USER_CONFIG) -> None:
-    """Carve the range of bridged mode, and look for all else that the network must give, without changing anything.
+    """Check that this network can have the settings of bridged mode, such as the range. Changes nothing.
 
-    Raises SettingError where it does not, and EngineConfigError where a user's daemon.json says otherwise.
+    Raises SettingError if not, and EngineConfigError if the user's daemon.json contradicts the settings.
     """
     wanted = of_role("network", settings.role_variables)
     if not any(wanted[name] for name in ("offset", "ipv6_range", "uplink", "mtu")):
         return
-    # Imported here: only bridged mode needs netaddr, and its import is a tenth of the entry point's time.
+    # Imported here: only bridged mode needs netaddr, whose import is a tenth of the entry point's time.
     from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import core as bridged_net
     from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6 as engine_ipv6
 
@@ -139,31 +143,31 @@ def require_network(settings: Settings, environ: Mapping[str, str], path: Path =
     except ParameterError as error:
         name = variable_of(f"network_{error.parameter}")
         raise SettingError(name, environ.get(name, ""), str(error)) from None
-    if not ipv6:
-        return
     try:
         user_settings.require_no_owned(user_settings.read(path), path, ipv6)
     except DindError as error:
-        beside = f"MESOS_DIND_IPV6_RANGE={wanted['ipv6_range']!r}"
-        raise EngineConfigError(f"{path} (beside {beside}) is refused: {error}") from None
+        raise EngineConfigError(path, f"MESOS_DIND_IPV6_RANGE={wanted['ipv6_range']!r}", error) from None
 
 
 def persists(folder: Path, root: Path = Path("/")) -> bool:
-    """Whether it is not in the container's own layer: what is mounted there, or above it, is another device."""
+    """Whether a folder outlives the container: the folder, or one above it, is a mount of another device."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return there.stat().st_dev != root.stat().st_dev
 
 
 def is_pure_v2(cgroups: Path = Path("/sys/fs/cgroup")) -> bool:
-    """The file is in the root of a cgroup2 mount only: Documentation/admin-guide/cgroup-v2.rst."""
+    """Whether the host has cgroup v2 alone: only the root of a cgroup2 mount has this file.
+
+    The source is Documentation/admin-guide/cgroup-v2.rst.
+    """
     return (cgroups / "cgroup.controllers").exists()
 
 
 def knows_cgroup_v2(program: str, runner: Runner) -> bool:
-    """Whether this agent is clusterd, as far as can be told within seconds; never an error.
+    """Whether this agent is clusterd; False if neither its package nor its ``--version`` says so within seconds.
 
-    By its package (CMakeLists.txt of m3scluster/clusterd: CPACK_PACKAGE_FILE_NAME), since up to 0.10 its ``--version``
-    is upstream's, "mesos 1.11.0" (src/slave/main.cpp); by that where it should say more one day.
+    The package is the sure sign (CMakeLists.txt of m3scluster/clusterd: CPACK_PACKAGE_FILE_NAME). Up to 0.10,
+    clusterd's ``--version`` is upstream's, "mesos 1.11.0" (src/slave/main.cpp).
     """
     with contextlib.suppress(DindError, OSError):
         owners = runner.run("dpkg-query", "--search", program, ok=(0, 1), timeout=ASK_TIMEOUT).stdout

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The environment of the container, read once: what a variable may say, and which role variable it becomes.
+"""The parser of the container's environment: each variable's allowed values, default and role variable.
 
 Nothing else reads the environment. The entry point turns the result into extra variables of the boot playbook.
 """
@@ -12,8 +12,9 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from ansible_collections.mesos.dind.plugins.module_utils._argument_specs import ARGUMENT_SPECS
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import parse_offset
 from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -22,13 +23,15 @@ from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.size impo
 
 AGENTS = ("mesos-slave", "mesos-agent")
 
+T = TypeVar("T")
+
 
 class SettingError(DindError):
     """A variable with a wrong value: the entry point ends with status 64."""
 
     def __init__(self, variable: str, value: str, allowed: str) -> None:
         super().__init__(allowed)
-        # After the base class has taken line breaks out of what it is given: a value is shown as it is, escaped.
+        # Here, since the base class joins the cause's lines: a value must appear as it is, escaped.
         self.cause = f"{variable}={value!r} is refused: {self.cause}"
 
 
@@ -36,8 +39,8 @@ class SettingError(DindError):
 class Variable:
     """One variable of the environment.
 
-    ``parse`` turns its text into the value of ``role_variable`` (None: the boot itself uses it), or raises
-    ValueError with what is allowed. An empty text is the same as none.
+    ``parse`` turns the text into the value of ``role_variable``, or raises ValueError with the allowed values. An empty
+    text gives ``default``.
     """
 
     name: str
@@ -55,20 +58,36 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def choice(module: str, parameter: str) -> Callable[[str], str]:
+    return one_of(*ARGUMENT_SPECS[module][parameter]["choices"])
+
+
 def flag(text: str) -> bool:
     return one_of("0", "1")(text) == "1"
 
 
-def prefix_length(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= 30:
-        raise ValueError("allowed is a prefix length from 1 to 30, as in 24")
-    return int(text)
+def number(
+    pattern: str, convert: Callable[[str], T], is_allowed: Callable[[T], bool], allowed: str
+) -> Callable[[str], T]:
+    """A parser that converts a text of this pattern, if ``is_allowed`` is true for the result."""
+
+    def parse(text: str) -> T:
+        if re.fullmatch(pattern, text) and is_allowed(value := convert(text)):
+            return value
+        raise ValueError(f"allowed {allowed}")
+
+    return parse
 
 
-def mtu(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{2,5}", text) or not net_device.is_mtu(int(text)):
-        raise ValueError(f"allowed is {net_device.ALLOWED_MTU}")
-    return int(text)
+prefix_length = number("[0-9]{1,2}", int, lambda bits: 1 <= bits <= 30, "is a prefix length from 1 to 30, as in 24")
+mtu = number("[0-9]{2,5}", int, net_device.is_mtu, f"is {net_device.ALLOWED_MTU}")
+seconds = number("[0-9]{1,4}", int, lambda whole: 1 <= whole <= 3600, "is whole seconds from 1 to 3600")
+verify_timeout = number(
+    r"[0-9]{1,3}(\.[0-9]{1,3})?",
+    float,
+    lambda any_part: 0 < any_part <= 300,
+    "are seconds, more than 0 and at most 300, as in 0.5",
+)
 
 
 def device(text: str) -> str:
@@ -87,11 +106,11 @@ def ipv6_range(text: str) -> str:
 
 
 def _range(text: str, version: int, allowed: str) -> str:
-    """A network in CIDR notation without host bits. Raises ValueError that begins with ``allowed``."""
-    # Loaded only here: no boot without bridged mode pays for netaddr.
+    """The network in CIDR notation, without host bits. Raises a ValueError that begins with ``allowed``."""
+    # Loaded only here: a boot without these variables needs no netaddr.
     from netaddr import AddrFormatError, IPNetwork
 
-    # netaddr takes a prefix length such as "+24" and digits of any script as well.
+    # netaddr also takes a prefix length such as "+24", and digits of any script.
     if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9.]+)?", text):
         raise ValueError(f"{allowed} ({text!r} is none)")
     try:
@@ -103,18 +122,6 @@ def _range(text: str, version: int, allowed: str) -> str:
     if network.ip != network.network:
         raise ValueError(f"{allowed} ({text!r} has host bits set)")
     return str(network)
-
-
-def seconds(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 3600:
-        raise ValueError("allowed is whole seconds from 1 to 3600")
-    return int(text)
-
-
-def verify_timeout(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not 0 < float(text) <= 300:
-        raise ValueError("allowed are seconds, more than 0 and at most 300, as in 0.5")
-    return float(text)
 
 
 def image_path(text: str) -> str:
@@ -132,16 +139,16 @@ def offset(text: str) -> str:
 
 
 def daemon_args(text: str) -> list[str]:
-    """The words of dockerd's command line, split as a shell splits them. Refuses the flags that the boot sets."""
+    """The words of dockerd's command line, split as a shell splits. Raises ValueError for a flag that the boot sets."""
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"allowed are words that a shell could split ({error})") from None
+        raise ValueError(f"allowed are words, quoted as in a shell ({error})") from None
     for name in user_settings.flag_names(words):
         if name in user_settings.OWNED_FLAGS:
             instead = user_settings.OWNED_FLAGS[name]
             hint = f"use {instead} instead" if instead else "there is no other way to set it"
-            raise ValueError(f"allowed are flags of dockerd but {name}, which the boot sets itself ({hint})")
+            raise ValueError(f"allowed are flags of dockerd except {name}, which the boot sets itself ({hint})")
     return words
 
 
@@ -150,12 +157,12 @@ VARIABLES = (
     Variable("DOCKER_NETWORK_SIZE", "network_size", None, prefix_length),
     Variable("VAR_LIB_DOCKER_SIZE", "storage_size", "5", str),
     Variable("DOCKER_DAEMON_ARGS", "engine_args", [], daemon_args),
-    Variable("LOG", "engine_log", "stdio", one_of("stdio", "file")),
-    Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", one_of("auto", "overlay", "loop", "aufs", "vfs")),
-    Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", one_of("ext4", "xfs")),
+    Variable("LOG", "engine_log", "stdio", choice("engine", "log")),
+    Variable("MESOS_DIND_STORAGE", "storage_strategy", "auto", choice("loop_storage", "strategy")),
+    Variable("MESOS_DIND_FILESYSTEM", "storage_fstype", "ext4", choice("loop_storage", "fstype")),
     Variable("MESOS_DIND_IMAGE", "storage_image", "/var/lib/mesos-dind/docker.img", image_path),
-    Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", one_of("outer", "bridge")),
-    Variable("MESOS_DIND_NETWORK_MODE", "network_mode", "auto", one_of("auto", "bridge", "proxy_arp")),
+    Variable("MESOS_DIND_GATEWAY", "network_gateway", "outer", choice("bridged_net", "gateway")),
+    Variable("MESOS_DIND_NETWORK_MODE", "network_mode", "auto", choice("bridged_net", "mode")),
     Variable("MESOS_DIND_PEERS", "network_peers", [], ipv4_ranges),
     Variable("MESOS_DIND_IPV6_RANGE", "network_ipv6_range", "", ipv6_range),
     Variable("MESOS_DIND_UPLINK", "network_uplink", "", device),
@@ -169,7 +176,7 @@ VARIABLES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment and the command line ask for."""
+    """The settings from the environment and the command line."""
 
     command: tuple[str, ...]
     role_variables: Mapping[str, Any]
@@ -181,7 +188,7 @@ class Settings:
 
 
 def of_role(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of one role, without its name before them."""
+    """The variables of one role, without the prefix of the role's name."""
     prefix = f"{role}_"
     return {name.removeprefix(prefix): value for name, value in variables.items() if name.startswith(prefix)}
 
@@ -209,7 +216,7 @@ def _value(variable: Variable, text: str) -> Any:
 
 
 def _require_room(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Refuse a size that is none, or that is too small for the file system of the loop image."""
+    """Refuse a text that is no size, and a size that is too small for the file system of the loop image."""
     try:
         check_size(values["storage_size"], values["storage_fstype"])
     except DindError as error:
@@ -220,13 +227,13 @@ def _require_ipv6_once(values: Mapping[str, Any], environ: Mapping[str, str]) ->
     """Refuse flags of dockerd that MESOS_DIND_IPV6_RANGE sets."""
     flags = [f"--{key}" for key in ipv6.KEYS]
     if values["network_ipv6_range"] and set(flags).intersection(user_settings.flag_names(values["engine_args"])):
-        allowed = f"allowed beside MESOS_DIND_IPV6_RANGE are flags of dockerd but {', '.join(flags)}, which it sets"
+        allowed = f"allowed beside MESOS_DIND_IPV6_RANGE are flags of dockerd except {', '.join(flags)}, which it sets"
         raise SettingError("DOCKER_DAEMON_ARGS", environ["DOCKER_DAEMON_ARGS"], allowed)
 
 
 def _require_known(environ: Mapping[str, str]) -> None:
-    """Refuse a misspelt variable of ours."""
+    """Refuse a variable that begins with MESOS_DIND_ and has no parser, such as a misspelt one."""
     ours = sorted(variable.name for variable in VARIABLES if variable.name.startswith("MESOS_DIND_"))
     for name, text in environ.items():
         if name.startswith("MESOS_DIND_") and name not in ours:
-            raise SettingError(name, text, f"there is no such variable, only {', '.join(ours)}")
+            raise SettingError(name, text, f"there is no such variable; allowed are {', '.join(ours)}")

@@ -1,4 +1,4 @@
-"""The answers of work that was done ahead: waited for, given once, and only to who asked for the same."""
+"""Tests of the head start's answers: given once, only for the same arguments, and only when complete."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_answer_is_waited_for(folder: Path) -> None:
         reader.start()
         inode = path.stat().st_ino
         while not any(line.split()[1] == "->" and f":{inode} " in line for line in lock_lines()):
-            pass  # until the reader waits (proc_locks(5): "->" is a blocked one)
+            pass  # until the reader waits (proc_locks(5): "->" marks a blocked process)
         assert not answers
         file.write(text)
     reader.join()
@@ -103,7 +103,7 @@ EVERYTHING = {
 
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cores that do nothing, and give ANSWERS."""
+    """Replace the cores: they do nothing and return ANSWERS."""
 
     def core(module: str) -> _argument_specs.Core:
         return lambda *_given: Outcome([], STATE, STATE, facts=ANSWERS[module])
@@ -113,7 +113,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rendered(variables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each module of playbooks/tasks/converge.yml with all of its arguments, as Ansible renders them."""
+    """Each module of playbooks/tasks/converge.yml with all its arguments, as Ansible renders them."""
     loader = DataLoader()
     seen: dict[str, Any] = {**variables, "omit": "left out"}
     for imported in loader.load_from_file(str(ROOT / "playbooks/tasks/converge.yml"), trusted_as_template=True):
@@ -127,7 +127,7 @@ def rendered(variables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
         spec = _argument_specs.ARGUMENT_SPECS[module]
         assert given.keys() <= spec.keys()
         yield module, {name: about.get("default") for name, about in spec.items()} | given
-        # As a registered result is: with keys of Ansible's own.
+        # A registered result also has keys from Ansible.
         seen[task["register"]] = {**ANSWERS[module], "changed": True, "failed": False}
 
 

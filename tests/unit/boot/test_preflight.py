@@ -1,4 +1,4 @@
-"""What is known by looking, before the boot changes anything."""
+"""Tests of the checks before the boot's first change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_pure_v2_is_seen_by_its_roots_controllers(tmp_path: Path, is_v2: bool) -
 
 
 class Asked(Runner):
-    """Says what dpkg-query and the agent say, or raises it."""
+    """Gives the output of dpkg-query and of the agent, or raises the error."""
 
     def __init__(self, owners: str | Exception, version: str | Exception) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_a_pid_namespace_that_cannot_be_looked_at_is_refused(tmp_path: Path, mon
 
 
 class Dockerd(Runner):
-    """What Docker 28 answers to ``--version``, and to ``--validate`` where it likes nothing."""
+    """Answers as Docker 28: to ``--version``, and to ``--validate`` with a refusal."""
 
     def run(self, *argv: str, **_options: Any) -> Command:
         if "--validate" in argv:

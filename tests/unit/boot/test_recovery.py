@@ -1,4 +1,4 @@
-"""An agent's work directory when the host name may be another one."""
+"""Tests of an agent's work directory after a change of the host name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._recovery import host_n
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """As an agent leaves it: https://mesos.apache.org/documentation/latest/sandbox/ and slave/paths.hpp."""
+    """The work directory of an agent: https://mesos.apache.org/documentation/latest/sandbox/ and slave/paths.hpp."""
     agent = tmp_path / "meta/slaves/0001-S0"
     agent.mkdir(parents=True)
     (agent / "slave.info").write_text("binary")

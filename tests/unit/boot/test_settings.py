@@ -1,4 +1,4 @@
-"""The one parser of the environment."""
+"""Tests of the parser of the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import VARIABLES, SettingError, read
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import VARIABLES, SettingError, Variable, read
 
 ROOT = Path(__file__).parents[3]
 AGENT = ("mesos-slave",)
@@ -44,7 +44,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
-def test_empty_is_the_same_as_not_given(variable) -> None:
+def test_empty_is_the_same_as_not_given(variable: Variable) -> None:
     assert values(**{variable.name: ""}) == values()
 
 
@@ -94,7 +94,7 @@ def test_limits(name: str, least: str, most: str, beyond: tuple[str, ...]) -> No
 
 
 @given(st.sampled_from(VARIABLES), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_any_text_is_taken_or_refused_in_one_line_that_names_variable_and_value(variable, text: str) -> None:
+def test_any_text_is_taken_or_refused_in_one_line_that_names_variable_and_value(variable: Variable, text: str) -> None:
     refused = ""
     try:
         values(**{variable.name: text})
@@ -146,7 +146,7 @@ def test_what_is_an_agent(command: str, is_agent: bool) -> None:
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
-def test_each_variable_is_documented_and_has_a_role_variable(variable) -> None:
+def test_each_variable_is_documented_and_has_a_role_variable(variable: Variable) -> None:
     assert f"| `{variable.name}` |" in (ROOT / "README.md").read_text()
     role = variable.role_variable.partition("_")[0]
     specs = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())

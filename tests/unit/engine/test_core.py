@@ -1,4 +1,4 @@
-"""The engine's view of the answer of bridged_net."""
+"""Tests of the keys that the engine reads from bridged_net's answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BRIDGED = {"mode": "bridge", "bridge": "docker0", "uplink": "eth0", "bip": "172.
 
 
 class Tagged(str):
-    """A text as Ansible hands it on."""
+    """A text of an Ansible type, a subclass of str."""
 
 
 def test_without_an_answer_the_engine_has_a_network_of_its_own() -> None:

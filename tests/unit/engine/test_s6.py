@@ -1,9 +1,10 @@
-"""The engine's configuration and the plan of its services."""
+"""Tests of the engine's configuration and of the plan of its services under s6."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ PARAMS = {
 
 
 class Down(Runner):
-    """What s6 says of services that are down, or that wait to be started again."""
+    """Answers as s6 does for services that are down, or that wait for a restart."""
 
     def run(self, *argv: str, **_options: object) -> Command:
         return Command(argv, 0, "false\n", "", 0.0)
@@ -45,7 +46,7 @@ class Down(Runner):
 
 @pytest.mark.parametrize("is_of_this_life", [False, True])
 def test_only_what_an_engine_of_an_earlier_life_left_is_removed(tmp_path: Path, is_of_this_life: bool) -> None:
-    """Both services can be down while containers live, and what is in the exec root is theirs."""
+    """Both services can be down while containers live; the files in the exec root then belong to the containers."""
     layout = s6.Layout(run=tmp_path, exec_root=tmp_path / "docker")
     layout.exec_root.mkdir()
     files = {name: {str(layout.arguments_file(name)): "-a\0"} for name in s6.SERVICES}
@@ -57,9 +58,10 @@ def test_only_what_an_engine_of_an_earlier_life_left_is_removed(tmp_path: Path, 
     assert [str(step) for step in steps][-2:] == ["start containerd", "start dockerd"]
 
 
-def config(user: dict[str, object] | None = None, **params: object) -> dict[str, object]:
+def config(user: dict[str, object] | None = None, **params: object) -> dict[str, Any]:
     files = s6.desired_files({**PARAMS, **params}, user or {}, LAYOUT)
-    return json.loads(files["dockerd"][str(LAYOUT.config_file)])
+    written: dict[str, Any] = json.loads(files["dockerd"][str(LAYOUT.config_file)])
+    return written
 
 
 def test_the_configuration_in_bridged_mode() -> None:
@@ -111,7 +113,7 @@ def test_ipv6_is_the_roles_with_a_range_and_the_users_without_one() -> None:
 
 
 class Installed(Runner):
-    """A machine on which `dockerd --version` says something."""
+    """A host on which `dockerd --version` prints this text."""
 
     def __init__(self, said: str) -> None:
         super().__init__()
@@ -122,7 +124,7 @@ class Installed(Runner):
         return Command(argv, 0, self.said, "", 0.0)
 
 
-# As Debian 12, 13 and testing say it.
+# The texts of Debian 12, 13 and testing.
 DOCKER_20, DOCKER_26, DOCKER_28 = (
     Installed(f"Docker version {version}, build 411e817\n")
     for version in ("20.10.24+dfsg1", "26.1.5+dfsg1", "28.5.2+dfsg3")

@@ -1,4 +1,4 @@
-"""The engine of a machine under systemd: its drop-in, and the plan that makes it run, or gives it back."""
+"""Tests of the engine under systemd: its drop-in, and the plans that run the engine or give it back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNTOUCHED = State({}, up=True, enabled=True)
 
 def params(**given: Any) -> dict[str, Any]:
     defaults = {name: about.get("default") for name, about in _argument_specs.ARGUMENT_SPECS["engine"].items()}
-    # Where nobody has one: the machine of the tests may have a configuration of its own.
+    # No such file: the host of the tests may have its own configuration.
     places = {"supervisor": "systemd", "user_config": "/nonexistent/daemon.json"}
     return {**defaults, **places, **engine.of_network({}), "ipv6": {}, **given}
 
@@ -80,11 +80,17 @@ def test_killed_at_any_point_the_next_run_restarts_it_all_the_same(state: State)
 
 
 def test_each_change_is_one_of_the_digest_in_the_drop_in() -> None:
-    """It is by this one word that a dockerd is known to have been started with these files."""
-    changes = ({}, {"mtu": 1400}, {"args": ["--debug"]}, {"uplink": "ens3"}, {"data_root": "/data"})
+    """The digest alone shows that a dockerd was started with these files."""
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"mtu": 1400},
+        {"args": ["--debug"]},
+        {"uplink": "ens3"},
+        {"data_root": "/data"},
+    )
     digests = [engine_drop_in.DIGEST.findall("\n".join(drop_in(**changed))) for changed in changes]
     assert len({digest for (digest,) in digests}) == len(changes)
-    # How the engine was before us is nothing that it is started with.
+    # The note about the engine's former state does not start the engine anew.
     assert drop_in(had_bridge=True) == drop_in(had_bridge=False)
 
 
@@ -102,7 +108,7 @@ def test_killed_at_any_point_the_next_run_gives_it_back_all_the_same(state: Stat
     for count in range(len(steps)):
         cut = expected(state, steps[:count])
         rest = systemd.plan({}, BRIDGE, LAYOUT, cut)
-        assert systemd_steps.Reload() in rest  # which leaves no trace in a state
+        assert systemd_steps.Reload() in rest  # the state does not show a reload
         assert expected(cut, rest) == expected(state, steps)
 
 
@@ -115,7 +121,7 @@ def test_how_it_was_before_outlives_what_is_done_to_it(up: bool, enabled: bool, 
         assert systemd.before(state, LAYOUT) == {"active": up, "enabled": enabled, "bridge": bridge}
     given_back = expected(state, systemd.plan({}, BRIDGE, LAYOUT, state))
     assert given_back.enabled == enabled
-    # For who gives the rest back, also when that is another run.
+    # A later run, which gives the rest back, reads this, too.
     assert systemd.before(given_back, LAYOUT) == {"active": up, "enabled": enabled, "bridge": bridge}
 
 
@@ -157,7 +163,7 @@ def test_the_machines_own_places_are_left_to_the_engine() -> None:
 
 def test_the_drop_in_waits_for_the_data_root_and_the_bridge() -> None:
     assert "RequiresMountsFor=/data" in drop_in(data_root="/data")
-    bridged = {"uplink": "ens3", "bip": "10.0.2.15/24"}
+    bridged: dict[str, Any] = {"uplink": "ens3", "bip": "10.0.2.15/24"}
     assert "ExecStartPre=/bin/sh /etc/mesos-dind/await-bridge docker0 ens3 10.0.2.15/24 30" in drop_in(**bridged)
     assert str(LAYOUT.await_bridge) in files(**bridged)
     assert not [line for line in drop_in() if line.startswith("ExecStartPre")]
@@ -169,7 +175,7 @@ def test_control_groups_are_delegated_whatever_the_unit_says() -> None:
 
 
 def awaiting(devices: Path, addresses: str) -> subprocess.CompletedProcess[str]:
-    """What is run before dockerd, on a machine whose devices and whose answer of `ip` are given."""
+    """Run the script that runs before dockerd, with these devices and this output of `ip`."""
     script = engine_drop_in.AWAIT_BRIDGE.replace("/sys/class/net", str(devices))
     script = f"ip() {{ printf '{addresses}'; }}\n{script}"
     command = ["sh", "-c", script, "await-bridge", "docker0", "ens3", "10.0.2.15/24", "0"]
@@ -193,7 +199,7 @@ def test_dockerd_is_not_started_while_the_bridge_is_not_what_it_was_told(tmp_pat
 
 
 class Machine:
-    """One whose docker.service runs, as systemd and the kernel tell it."""
+    """A machine whose docker.service runs, as systemd and the kernel show it."""
 
     def __init__(self, proc: Path) -> None:
         self.process, self.said = proc / "7", {"NeedDaemonReload": "no"}
@@ -217,7 +223,7 @@ def test_an_engine_whose_program_was_replaced_does_not_run_as_it_is_to(tmp_path:
     assert (machine.state.up, machine.state.is_outdated) == (True, False)
     machine.runs("/usr/sbin/dockerd (deleted)")
     assert (machine.state.up, machine.state.is_outdated) == (True, True)
-    # It is an engine that ran all the same, and is to run again when the machine is given back.
+    # That engine ran, too, and runs again once the machine is given back.
     assert systemd.before(machine.state, LAYOUT)["active"]
 
 
@@ -254,7 +260,7 @@ def test_no_flag_adds_a_line_to_the_drop_in(args: list[str]) -> None:
 
 
 class Failing(Runner):
-    """A machine on which the engine does not start, as systemd and its journal tell it."""
+    """A machine on which the engine does not start, as systemd and its journal show it."""
 
     def __init__(self, answers: Mapping[str, str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a user says to the engine."""
+"""Tests of the user's settings of the engine, in daemon.json and in flags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Command,
 
 
 class Answering(Runner):
-    """A runner whose every command answers the same."""
+    """A runner with the same answer for every command."""
 
     def __init__(self, status: int = 0, stdout: str = "", stderr: str = "") -> None:
         super().__init__()

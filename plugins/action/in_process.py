@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A module of this collection without the cost of a module: the core is called in Ansible's own process.
+"""Run a module's core in Ansible's own process, if the ordinary module would run on this host in the same way.
 
-An ordinary module task costs a fifth of a second and more, for packing sources, starting Python and compiling them.
-Where the module would run on this very machine, by this very Python, as this very user, nothing but the time differs.
+An ordinary module task packs sources, starts Python and compiles the sources, which takes at least 0.2 s. With the same
+host, Python and user, only the time differs. meta/runtime.yml routes the collection's modules to this action plugin.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
@@ -24,16 +24,19 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import head_start
 
 
-class InProcessModule(OrdinaryModule):  # type: ignore[misc]
-    """Same arguments and same results as the ordinary module of the same name, which it falls back to."""
+class ActionModule(OrdinaryModule):  # type: ignore[misc]
+    """Gives the arguments and the results of the ordinary module, which also runs where the core cannot run here."""
 
-    MODULE: ClassVar[str]
+    @property
+    def _module_name(self) -> str:
+        """The module's name without the collection's."""
+        return str(self._task.action).rpartition(".")[2]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            arguments = self.validate_argument_spec(argument_spec=_argument_specs.ARGUMENT_SPECS[self.MODULE])[1]
+            arguments = self.validate_argument_spec(argument_spec=_argument_specs.ARGUMENT_SPECS[self._module_name])[1]
         except AnsibleActionFail:
-            arguments = None  # let the ordinary module refuse them, in its own words
+            arguments = None  # the ordinary module refuses them in its own words
         if arguments is None or not self._is_here(task_vars or {}):
             ordinary: dict[str, Any] = super().run(tmp, task_vars)
             return ordinary
@@ -43,16 +46,16 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
 
     def _answer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not self._task.check_mode:
-            found = head_start.take(self.MODULE, arguments)
+            found = head_start.take(self._module_name, arguments)
             if found:
                 return {**found.answer, "head_start": {"began": found.began, "ended": found.ended}}
         try:
-            return _argument_specs.core(self.MODULE)(arguments, Runner(), self._task.check_mode).answer
+            return _argument_specs.core(self._module_name)(arguments, Runner(), self._task.check_mode).answer
         except DindError as error:
             return {"failed": True, "msg": str(error)}
 
     def _is_here(self, task_vars: dict[str, Any]) -> bool:
-        """Whether the ordinary module would run as this user, by this Python, with this environment, and be awaited."""
+        """Whether the ordinary module would run here, as this user, with this Python and environment, and awaited."""
         return (
             self._connection.transport == "local"
             and self._connection.become is None
@@ -63,12 +66,12 @@ class InProcessModule(OrdinaryModule):  # type: ignore[misc]
 
 
 def _tells_arguments(task_vars: dict[str, Any]) -> bool:
-    """Whether a module's answer holds the arguments that it was given: always, before ansible-core 2.21."""
+    """Whether an ordinary module's answer holds the module's arguments: always, before ansible-core 2.21."""
     setting = "INJECT_INVOCATION"
     return not hasattr(constants, setting) or constants.config.get_config_value(setting, variables=task_vars)
 
 
 def _is_this_python(interpreter: str) -> bool:
-    """Of a virtual environment, the folder is what counts: all of them link to the same program."""
+    """Compare folder and program: the Pythons of several virtual environments link to the same program."""
     ours, theirs = Path(sys.executable), Path(interpreter)
     return theirs.parent == ours.parent and theirs.exists() and theirs.samefile(ours)
