@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import dockerd_networks
 from ansible_collections.mesos.dind.plugins.module_utils._engine import api, daemon_json, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in as engine_drop_in
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd_networks
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file, iptables
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 

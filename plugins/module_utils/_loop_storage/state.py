@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mesos.dind.plugins.module_utils._engine import data_root as engine_folders
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd_files
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import file_lock, filesystem, loop_device, mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.loop_device import FileId
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -179,7 +179,7 @@ def _data_root(path: Path, roots: Roots, *, mounted: bool) -> DataRoot:
     if status is None:
         return DataRoot(None)
     mode = stat.S_IMODE(status.st_mode)
-    folders = engine_folders.of(path)
+    folders = dockerd_files.roots(path)
     drivers = tuple(driver for driver in DRIVER_DATA if any(_has_data(folder, driver) for folder in folders))
     return DataRoot(mode, drivers, "nobody" if mounted else _held_by(path, roots.proc))
 
