@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import neighbours, rules, sysctls
@@ -22,7 +22,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state impo
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import Target
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import addresses
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.iptables import Purpose
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.iptables import Purpose, Rule
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Route
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 
@@ -36,7 +36,7 @@ def plan(target: Target, record: Record, state: State, roots: Roots) -> list[Ste
     chosen = manager.choose(target, state, record, roots)
     settings = {sysctls.IP_FORWARD: "1"}
     record = record.remembering(state.sysctls, settings)
-    files = chosen.files(manager.bridging(chosen, target, state, record), state) if chosen else {}
+    files = manager.files_for(chosen, target, state, record)
     is_new = not (state.record.verified if state.record else _is_adopted(state, record))
     is_ours = is_new or state.record is not None
     # ifupdown may be there without systemd, which then starts no engine either.
@@ -44,17 +44,15 @@ def plan(target: Target, record: Record, state: State, roots: Roots) -> list[Ste
     # A bridge of somebody else's gets no rules. After a reboot, only our files tell that the bridge is ours.
     accepted = rules.let_out(record.bridge, target.fixed_cidr) if is_ours or has_drop_in else ()
     verification = neighbours.verification(target.desired, record, record.bridge)
-    settings |= _bridge_settings(state) if is_ours else {}
-    noted = drop_in.Noted(record.uplink, BRIDGE)
+    lasting = drop_in.text_of(drop_in.Noted(record.uplink, BRIDGE), accepted, {}) if has_drop_in else ""
     return [
         *_remember(record, state, is_new, roots),
         *_shape(target, record, state, is_new),
-        *sysctls.set_all(state, settings, roots.proc, record.sysctls if is_new else {}),
-        *(rules.replace_all(state, Purpose.FORWARD, accepted) if accepted or state.drop_in else []),
-        *_move(record, state, is_new),
-        *(verification if is_new else []),
+        *_set(settings, record, state, is_new, roots),
+        *_accept(accepted, state),
+        *_move(record, state, is_new, verification),
         *(chosen.keep(state, record, files, verification) if chosen else []),
-        *drop_in.set_to(drop_in.text_of(noted, accepted, {}) if has_drop_in else "", state, roots),
+        *drop_in.set_to(lasting, state, roots),
         *([Remember(roots.record, replace(record, verified=True))] if is_new else []),
     ]
 
@@ -77,9 +75,21 @@ def _shape(target: Target, record: Record, state: State, is_new: bool) -> list[S
     return [ShapeBridge(record, lines, is_new, mtu=target.mtu)] if is_new or (state.record and lines) else []
 
 
-def _move(record: Record, state: State, is_new: bool) -> list[Step[State]]:
+def _set(settings: Mapping[str, str], record: Record, state: State, is_new: bool, roots: Roots) -> list[Step[State]]:
+    is_ours = is_new or state.record
+    wanted = {**settings, **_bridge_settings(state)} if is_ours else settings
+    return sysctls.set_all(state, wanted, roots.proc, record.sysctls if is_new else {})
+
+
+def _accept(accepted: tuple[Rule, ...], state: State) -> list[Step[State]]:
+    return rules.replace_all(state, Purpose.FORWARD, accepted) if accepted or state.drop_in else []
+
+
+def _move(record: Record, state: State, is_new: bool, verification: Sequence[Step[State]]) -> list[Step[State]]:
     lines = move_lines(record if is_new else record.without_link_local, state.network)
-    return [Move(record, lines, is_new), *neighbours.announcement(record)] if is_new or lines else []
+    if not (is_new or lines):
+        return []
+    return [Move(record, lines, is_new), *neighbours.announcement(record), *(verification if is_new else [])]
 
 
 def _bridge_settings(state: State) -> Mapping[str, str]:

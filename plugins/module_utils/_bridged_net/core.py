@@ -26,6 +26,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record imp
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import Roots, State, Survey
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import Target, choose_mode, resolve
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import iptables
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -93,12 +94,13 @@ def undisturbed() -> Iterator[None]:
 
 def _described(state: State) -> dict[str, Any]:
     """The diff's view of ``state``."""
-    links = [link for link in map(state.network.link, (state.uplink, state.bridge)) if link]
+    links = tuple(filter(None, map(state.network.link, (state.uplink, state.bridge))))
     names = {link.name for link in links}
+    routes = tuple(route for route in state.network.routes if route.device in names)
+    static = tuple(entry for entry in state.network.neighbours if entry.device in names)
+    shown = dataclasses.asdict(Network(links, routes, static))
     return {
-        "links": [dataclasses.asdict(link) for link in links],
-        "routes": [dataclasses.asdict(route) for route in state.network.routes if route.device in names],
-        "neighbours": [dataclasses.asdict(entry) for entry in state.network.neighbours if entry.device in names],
+        **{kind: list(shown[kind]) for kind in ("links", "routes", "neighbours")},
         "sysctls": dict(state.sysctls),
         "record": dataclasses.asdict(state.record) if state.record else None,
         "engine_addresses": list(state.engine_addresses),

@@ -246,13 +246,13 @@ def _arrived(record: Record, network: Network, left: Link | None, there: Link) -
     source = record.bridge if there.name == record.uplink else record.uplink
     routes = tuple(replace(route, device=there.name) for route in missing_routes(record, network, there.name))
     entries = tuple(replace(e, device=there.name) for e in _missing_neighbours(record, network, there.name))
-    network = _with(network, *([left] if left else []), replace(there, addresses=(*there.addresses, *arrived)))
+    network = _with(network, left, replace(there, addresses=(*there.addresses, *arrived)))
     kept = tuple(route for route in network.routes if route.device != source)
     static = tuple(entry for entry in network.neighbours if entry.device != source)
     return replace(network, routes=(*kept, *routes), neighbours=(*static, *entries))
 
 
-def _with(network: Network, *changed: Link) -> Network:
+def _with(network: Network, *changed: Link | None) -> Network:
     """``network`` with these links in the place of those of their names."""
-    names = {link.name for link in changed}
-    return replace(network, links=(*(link for link in network.links if link.name not in names), *changed))
+    there = {link.name: link for link in (*network.links, *filter(None, changed))}
+    return replace(network, links=tuple(there.values()))

@@ -15,6 +15,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state impo
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import Target
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import addresses, arp
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Link
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -27,24 +28,26 @@ def surveyed(target: Target, state: State) -> Survey:
 
     Containers of this machine do not answer as long as the uplink is not a port of the bridge.
     """
-    link, desired = state.uplink_link, target.desired
+    link = state.uplink_link
     if not link.up or target.record is None:
         return Survey()
-    candidates = [str(address) for address in addresses.network(target.fixed_cidr)[:SURVEYED_ADDRESSES]]
+    candidates = addresses.network(target.fixed_cidr)[:SURVEYED_ADDRESSES]
+    own = [(link.mac, str(candidate)) for candidate in candidates]
     gateway = target.record.gateway(4)
-    asks_foreign = bool(gateway) and desired.mode == "auto"
-    stranger = _strangers_mac()
-    own, foreign = [(link.mac, address) for address in candidates], [(stranger, gateway)] if asks_foreign else []
+    foreign = [(_strangers_mac(), gateway)] if gateway and target.desired.mode == "auto" else []
     heard = arp.answering(link.name, own + foreign, arp.ANYBODY, SURVEY_SECONDS)
     taken = tuple(address for mac, address in own if (mac, address) in heard)
-    seconds = min(1.0, desired.verify_timeout)
+    seconds = min(1.0, target.desired.verify_timeout)
+    return Survey(taken, foreign_mac=heard.issuperset(foreign) or _is_carried(link, *foreign[0], seconds))
+
+
+def _is_carried(link: Link, stranger: str, gateway: str, seconds: float) -> bool:
+    """Whether the gateway answers the stranger too. A slow gateway is no dropped MAC address, so this waits longer."""
 
     def answers(mac: str) -> bool:
-        """Ask again and wait longer: the gateway may be slow, and that is no dropped MAC address."""
         return bool(arp.answering(link.name, [(mac, gateway)], arp.ANYBODY, seconds))
 
-    carried = heard.issuperset(foreign) or answers(stranger) or not answers(link.mac)
-    return Survey(taken, foreign_mac=carried)
+    return answers(stranger) or not answers(link.mac)
 
 
 def _strangers_mac() -> str:

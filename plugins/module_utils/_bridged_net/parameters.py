@@ -34,8 +34,8 @@ class Desired:
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Desired:
         """Raises DindError for a value that is wrong on every machine."""
-        given = {field.name: params[field.name] for field in dataclasses.fields(cls) if field.name in params}
-        given = {name: value for name, value in given.items() if value is not None}
+        fields = dataclasses.fields(cls)
+        given = {field.name: params[field.name] for field in fields if params.get(field.name) is not None}
         desired = cls(**{**given, "peers": tuple(given.get("peers", ()))})
         for name in filter(None, (desired.uplink, desired.bridge)):
             _require_device_name(name)

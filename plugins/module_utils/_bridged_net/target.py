@@ -145,8 +145,8 @@ def _ipv6(text: str, record: Record) -> tuple[str, str]:
     if record.mode == PROXY_ARP:
         raise RangeError("with proxy ARP there is no IPv6 range: the kernel answers for single addresses", "ipv6_range")
     wanted = ranges.network(text, "ipv6_range")
-    networks = [ranges.network(a.cidr) for a in record.addresses if a.family == 6 and not a.is_link_local]
-    homes = [network for network in networks if wanted.version == 6 and wanted in network]
+    networks = [ranges.network(a.cidr) for a in record.without_link_local.addresses if a.family == 6]
+    homes = [network for network in networks if wanted in network]
     if not homes:
         known = ", ".join(str(network.cidr) for network in networks) or "none"
         raise RangeError(

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.parameters import Desired
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges import RangeError
@@ -14,6 +16,8 @@ from ansible_collections.mesos.dind.plugins.module_utils._errors import DindErro
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import addresses
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Address, Link, Neighbour, Network, Route
 
+T = TypeVar("T")
+
 
 def choose(desired: Desired, network: Network, record: Record | None, persisted: str = "") -> str:
     """The device that leads out; empty in default mode if none does.
@@ -22,10 +26,7 @@ def choose(desired: Desired, network: Network, record: Record | None, persisted:
     default route's device, the only device that could be one. Raises DindError if there is none in bridged mode.
     """
     if desired.uplink:
-        if network.link(desired.uplink) is None:
-            there = ", ".join(link.name for link in network.links if not link.is_loopback)
-            raise ParameterError(f"there is no network device {desired.uplink!r}, only {there or 'none'}", "uplink")
-        return desired.uplink
+        return _existing(desired.uplink, network)
     if record:
         return record.uplink
     if network.link(persisted):
@@ -34,6 +35,13 @@ def choose(desired: Desired, network: Network, record: Record | None, persisted:
     if defaults:
         return _behind(desired.bridge, min(defaults, key=lambda route: (route.family, route.metric)).device, network)
     return _only_candidate(desired, network)
+
+
+def _existing(device: str, network: Network) -> str:
+    if network.link(device) is None:
+        there = ", ".join(link.name for link in network.links if not link.is_loopback)
+        raise ParameterError(f"there is no network device {device!r}, only {there or 'none'}", "uplink")
+    return device
 
 
 def _behind(bridge: str, device: str, network: Network) -> str:
@@ -98,13 +106,17 @@ def _renewed(state: State, record: Record) -> Record:
     by_networkd = state.persistence.files and state.persistence.is_followed
     if bridge is None or not (by_networkd or state.bridge in state.ifupdown.leasing):
         return record
-    leased = [address for address in own_addresses(bridge) if address.is_leased]
-    learnt = [route for route in _routes_of_uplink(state, bridge) if route.is_dynamic]
-    kept = [a for a in record.addresses if not a.is_leased or a in bridge.addresses]
-    routes = [route for route in record.routes if not route.is_dynamic or route in learnt]
     return replace(
-        record, addresses=tuple(dict.fromkeys((*kept, *leased))), routes=tuple(dict.fromkeys((*routes, *learnt)))
+        record,
+        addresses=_with_leases(record.addresses, own_addresses(bridge), lambda address: address.is_leased),
+        routes=_with_leases(record.routes, _routes_of_uplink(state, bridge), lambda route: route.is_dynamic),
     )
+
+
+def _with_leases(remembered: Iterable[T], there: Sequence[T], is_leased: Callable[[T], bool]) -> tuple[T, ...]:
+    """The remembered ones without those whose lease is gone, and the leased ones that are ``there``."""
+    kept = (each for each in remembered if not is_leased(each) or each in there)
+    return tuple(dict.fromkeys((*kept, *filter(is_leased, there))))
 
 
 def _routes_of_uplink(state: State, link: Link) -> tuple[Route, ...]:
@@ -128,7 +140,9 @@ def own_address(record: Record) -> Address:
     default = record.default_route(4)
     if default is None or len(candidates) == 1:
         return candidates[0]
-    preferred = [a for a in candidates if a.local in default.options]
-    gateway = addresses.network(record.gateway(4)) if record.gateway(4) else None
-    near = [a for a in candidates if gateway and gateway in addresses.network(a.cidr)]
-    return next(iter((*preferred, *near, *candidates)))
+    gateway = record.gateway(4)
+
+    def is_near(address: Address) -> bool:
+        return bool(gateway) and addresses.network(gateway) in addresses.network(address.cidr)
+
+    return min(candidates, key=lambda address: (address.local not in default.options, not is_near(address)))

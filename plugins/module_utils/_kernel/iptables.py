@@ -155,21 +155,21 @@ def change(runner: Runner, there: Sequence[Rule], wanted: Sequence[Rule]) -> Non
 
 def _transaction(table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> Iterator[str]:
     before, after = _own_chains(there), _own_chains(wanted)
-    added = [rule for rule in wanted if rule.is_in_own_chain or rule not in there]
-    first = [rule for rule in reversed(added) if rule.words[0] == "-I"]
     yield f"*{table}"
-    for chain in dict.fromkeys((*before, *after)):
-        yield f":{chain} - [0:0]"  # made, or emptied
+    yield from (f":{chain} - [0:0]" for chain in {**before, **after})  # made, or emptied
     for rule in there:
         if not rule.is_in_own_chain and rule not in wanted:
             yield " ".join(("-D", *rule.words[1:]))
-    for rule in (*first, *(rule for rule in added if rule.words[0] == "-A")):
-        yield " ".join(rule.words)
-    for chain in before:
-        if chain not in after:
-            yield f"-X {chain}"
+    yield from _added([rule for rule in wanted if rule.is_in_own_chain or rule not in there])
+    yield from (f"-X {chain}" for chain in before if chain not in after)
     yield "COMMIT"
 
 
-def _own_chains(rules: Iterable[Rule]) -> list[str]:
-    return list(dict.fromkeys(rule.chain for rule in rules if rule.is_in_own_chain))
+def _added(rules: Sequence[Rule]) -> Iterator[str]:
+    """Of several rules that are put first, the last line wins."""
+    yield from (" ".join(rule.words) for rule in reversed(rules) if rule.words[0] == "-I")
+    yield from (" ".join(rule.words) for rule in rules if rule.words[0] != "-I")
+
+
+def _own_chains(rules: Iterable[Rule]) -> dict[str, None]:
+    return dict.fromkeys(rule.chain for rule in rules if rule.is_in_own_chain)

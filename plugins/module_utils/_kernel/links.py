@@ -219,21 +219,27 @@ def read(runner: Runner) -> Network:
         for route in document
         for parsed in parse_route(route, family)
     ]
-    bound = [
-        Bound(rule[key], f"the rule {rule['priority']}") for rule in rules for key in ("iif", "oif") if key in rule
-    ]
-    bound += [Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry]
-    bound += [
-        Bound(route["dev"], f"the multicast route to {route['dst']}")
-        for route in chain.from_iterable(by_family)
-        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route
-    ]
     return Network(
         tuple(parse_link(link) for link in links),
         tuple(routes),
         tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
-        tuple(bound),
+        (*_bound_rules(rules), *_bound_proxies(proxies), *_bound_multicast(chain.from_iterable(by_family))),
     )
+
+
+def _bound_rules(rules: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
+    for rule in rules:
+        yield from (Bound(rule[key], f"the rule {rule['priority']}") for key in ("iif", "oif") if key in rule)
+
+
+def _bound_proxies(entries: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
+    return (Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in entries if "dev" in entry)
+
+
+def _bound_multicast(routes: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
+    for route in routes:
+        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route:
+            yield Bound(route["dev"], f"the multicast route to {route['dst']}")
 
 
 def change(runner: Runner, lines: Iterable[str], *, all_the_same: bool = False) -> None:
@@ -308,11 +314,7 @@ def parse_route(route: Mapping[str, Any], family: int) -> Iterator[Route]:
     """The route, once for each of its devices. Empty for the kernel's own table and for all but unicast routes."""
     if route.get("type", "unicast") != "unicast" or route.get("table") == "local":
         return
-    options = [word for key, name in ROUTE_WORDS.items() if key in route for word in (name, str(route[key]))]
-    options += ["onlink"] if "onlink" in route.get("flags", ()) else []
     metrics = {key: value for group in route.get("metrics", ()) for key, value in group.items()}
-    options += [word for key, value in metrics.items() if key in ROUTE_METRICS for word in (key, str(value))]
-    options += ["pref", route["pref"]] if route.get("pref", "medium") != "medium" else []
     via = route.get("via", {})
     known = ROUTE_WORDS.keys() | ROUTE_IGNORED
     for device in dict.fromkeys(hop.get("dev", "") for hop in route.get("nexthops", [route])):
@@ -322,7 +324,20 @@ def parse_route(route: Mapping[str, Any], family: int) -> Iterator[Route]:
             device=device,
             gateway=route.get("gateway", "") or " ".join((via["family"], via["host"]) if via else ()),
             metric=route.get("metric", 0),
-            options=tuple(options),
+            options=tuple(_options(route, metrics)),
             foreign=tuple(sorted((route.keys() - known) | (metrics.keys() - ROUTE_METRICS))),
             expires=route.get("expires", 0),
         )
+
+
+def _options(route: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[str]:
+    for key, name in ROUTE_WORDS.items():
+        if key in route:
+            yield from (name, str(route[key]))
+    if "onlink" in route.get("flags", ()):
+        yield "onlink"
+    for key, value in metrics.items():
+        if key in ROUTE_METRICS:
+            yield from (key, str(value))
+    if route.get("pref", "medium") != "medium":
+        yield from ("pref", route["pref"])

@@ -61,27 +61,32 @@ def managers(roots: Roots) -> tuple[Manager, ...]:
 
 def choose(target: Target, state: State, record: Record, roots: Roots) -> Manager | None:
     """The manager that ``persist`` asks for; None if it asks for none. Raises DindError without such a manager."""
-    persist, own = target.desired.persist, files_of_bridge(state, roots)
-    if state.drop_in and str(roots.drop_in) not in own:
-        raise DindError(
-            f"proxy ARP is persisted in {roots.drop_in}, and the mode is {BRIDGE}", cure="run state: absent first"
-        )
-    if persist == "none":
-        if own:
-            raise DindError(
-                f"the bridge is persisted in {', '.join(own)}, and persist is none", cure="run state: absent first"
-            )
-        return None
+    persist = target.desired.persist
+    _refuse_files(persist, state, roots)
     allowed = [manager for manager in managers(roots) if persist in ("auto", manager.name)]
     manager = next((manager for manager in allowed if manager.manages(state)), None)
-    if manager is None:
+    if manager is None and allowed:
         programs = [manager.program for manager in allowed]
         who = f"neither {' nor '.join(programs)} manages" if len(programs) > 1 else f"{programs[0]} does not manage"
         raise DindError(
             f"{who} {state.uplink} ({state.persistence.found}), so the bridge cannot be persisted", cure=CURE
         )
-    manager.refuse(state, record)
+    if manager:
+        manager.refuse(state, record)
     return manager
+
+
+def _refuse_files(persist: str, state: State, roots: Roots) -> None:
+    """Raises DindError for files of proxy ARP, and for files that ``persist`` does not want."""
+    own = files_of_bridge(state, roots)
+    if state.drop_in and str(roots.drop_in) not in own:
+        raise DindError(
+            f"proxy ARP is persisted in {roots.drop_in}, and the mode is {BRIDGE}", cure="run state: absent first"
+        )
+    if persist == "none" and own:
+        raise DindError(
+            f"the bridge is persisted in {', '.join(own)}, and persist is none", cure="run state: absent first"
+        )
 
 
 def files_of_bridge(state: State, roots: Roots) -> list[str]:
@@ -90,7 +95,10 @@ def files_of_bridge(state: State, roots: Roots) -> list[str]:
     return [*state.files, *([str(roots.drop_in)] if is_bridges else [])]
 
 
-def bridging(manager: Manager, target: Target, state: State, record: Record) -> Bridging:
+def files_for(manager: Manager | None, target: Target, state: State, record: Record) -> Mapping[str, str]:
+    """The manager's files for the target's bridge; none without a manager."""
+    if manager is None:
+        return {}
     forwarding = manager.keeps_forwarding(state) or record.sysctls.get(IP_FORWARD) == "0"
-    uplink_mtu = state.uplink_link.mtu
-    return Bridging(record.uplink, record.bridge, record.mac, target.mtu, uplink_mtu, forwarding)
+    mtus = (target.mtu, state.uplink_link.mtu)
+    return manager.files(Bridging(record.uplink, record.bridge, record.mac, *mtus, forwarding), state)

@@ -181,12 +181,15 @@ class Follow(Step[State]):
             if is_arranged and (is_late or not self.is_bridged or setups[self.record.uplink].state == DONE):
                 return network
             if is_late:
-                said = ", ".join(f"{name} {setup.state or 'unknown'}" for name, setup in setups.items())
-                raise DindError(
-                    f"systemd-networkd did not arrange {self.device} within {self.seconds:g} s (it says: {said})",
-                    cure="`journalctl -u systemd-networkd` tells why",
-                )
+                raise self._time_out(setups)
             time.sleep(LOOK_SECONDS)  # networkd tells only D-Bus when it is done; we read its files
+
+    def _time_out(self, setups: Mapping[str, networkd.Setup]) -> DindError:
+        said = ", ".join(f"{name} {setup.state or 'unknown'}" for name, setup in setups.items())
+        return DindError(
+            f"systemd-networkd did not arrange {self.device} within {self.seconds:g} s (it says: {said})",
+            cure="`journalctl -u systemd-networkd` tells why",
+        )
 
     def _is_arranged(self, network: Network, setups: Mapping[str, networkd.Setup]) -> bool:
         """Whether networkd uses the right files, and is done or has given all promised addresses.

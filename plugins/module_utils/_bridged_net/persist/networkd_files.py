@@ -128,8 +128,6 @@ def read(folders: Folders, indices: Sequence[int]) -> Persistence:
     is_ours = Path(setup.network_file).name.startswith(PREFIX)
     marked = folders.marker.read_text() if folders.marker.exists() else ""
     path = stated(files)[1] or marked or ("" if is_ours else setup.network_file)
-    names = [Path(networkd.setup(folders.run, index).network_file) for index in indices]
-    followed = all(str(name) in files for name in names) and len(names) > 1 if files else not is_ours
     remembered = next(filter(None, map(REMEMBERED_IAID.search, files.values())), None)
     return Persistence(
         # For a moment, networkd does not know a link that has just left its bridge.
@@ -137,10 +135,15 @@ def read(folders: Folders, indices: Sequence[int]) -> Persistence:
         found=_found(folders.run, indices[0], setup),
         original=_original(Path(path), folders) if path else None,
         files=files,
-        is_followed=followed and not folders.marker.exists(),
+        is_followed=_is_followed(files, folders, indices) if files else not is_ours and not folders.marker.exists(),
         is_used=is_ours,
         iaid=int(remembered[1]) if remembered else networkd.leased_iaid(folders.run, indices[0]),
     )
+
+
+def _is_followed(files: Mapping[str, str], folders: Folders, indices: Sequence[int]) -> bool:
+    names = [networkd.setup(folders.run, index).network_file for index in indices]
+    return len(names) > 1 and all(name in files for name in names) and not folders.marker.exists()
 
 
 def _found(run: Path, index: int, setup: Setup) -> str:
@@ -221,19 +224,20 @@ def _bridge(bridging: Bridging, original: Original, iaid: int | None) -> Iterato
     # Not in the .netdev: a bridge follows the smallest MTU of its ports until it is set to another value (br_if.c).
     yield from ("[Match]", f"Name={bridging.bridge}", "", "[Link]", f"MTUBytes={bridging.mtu}")
     for section in original.sections:
-        if section.name == "Link":
-            yield from _written(section, [each for each in section.settings if each.key in ONLINE_SETTINGS])
-        elif section.name == "Network":
-            yield from _written(section, [each for each in section.settings if each.key not in DEVICE_SETTINGS])
-        elif section.name in ADDRESS_SECTIONS:
-            yield from _written(section, section.settings)
+        yield from _written(section, [setting for setting in section.settings if _is_bridges(section, setting)])
     if _accepts_advertisements(original):
         yield from ("", "[Network]", "# By default not where IPv6 is forwarded, which the engine may do.")
         yield "IPv6AcceptRA=yes"
-    if iaid is not None:
-        for section_name in ("DHCPv4", "DHCPv6"):
-            if not original.values(section_name, "IAID") and not original.values("DHCP", "IAID"):
-                yield from ("", f"[{section_name}]", "# The uplink had its lease with this one.", f"IAID={iaid}")
+    if iaid is not None and not original.values("DHCP", "IAID"):
+        for name in ("DHCPv4", "DHCPv6"):
+            if not original.values(name, "IAID"):
+                yield from ("", f"[{name}]", "# The uplink had its lease with this one.", f"IAID={iaid}")
+
+
+def _is_bridges(section: Section, setting: Setting) -> bool:
+    if section.name == "Link":
+        return setting.key in ONLINE_SETTINGS
+    return setting.key not in DEVICE_SETTINGS if section.name == "Network" else section.name in ADDRESS_SECTIONS
 
 
 def _leases_mtu(original: Original) -> bool:
