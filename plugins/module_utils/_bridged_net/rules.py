@@ -66,7 +66,7 @@ class SetRules(Step[State]):
 
     def effect(self, state: State) -> State:
         others = tuple(rule for rule in state.rules if rule not in self.there)
-        return replace(state, rules=(*others, *self.rules))
+        return replace(state, rules=tuple(sorted((*others, *self.rules), key=lambda rule: not rule.is_first)))
 
     def do(self, runner: Runner) -> None:
         self._change(runner, self.there, self.rules)

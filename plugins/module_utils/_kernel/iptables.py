@@ -64,6 +64,10 @@ class Rule:
         return self.words[1]
 
     @property
+    def is_first(self) -> bool:
+        return self.words[0] == "-I"
+
+    @property
     def is_in_own_chain(self) -> bool:
         return self.chain.startswith(OWN_CHAINS)
 
@@ -167,8 +171,8 @@ def _transaction(table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> I
 
 def _added(rules: Sequence[Rule]) -> Iterator[str]:
     """Of several rules that are put first, the last line wins."""
-    yield from (" ".join(rule.words) for rule in reversed(rules) if rule.words[0] == "-I")
-    yield from (" ".join(rule.words) for rule in rules if rule.words[0] != "-I")
+    yield from (" ".join(rule.words) for rule in reversed(rules) if rule.is_first)
+    yield from (" ".join(rule.words) for rule in rules if not rule.is_first)
 
 
 def _own_chains(rules: Iterable[Rule]) -> dict[str, None]:

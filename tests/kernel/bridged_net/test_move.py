@@ -229,7 +229,8 @@ def test_what_is_bound_to_the_uplink_and_does_not_move_is_told_once(bench: Bench
     (warning,) = agent.converge(offset="0.0.1.0").warnings
     assert warning == (
         "without effect, since they still name eth0: the rule 100, the proxy neighbour 10.0.0.9, the multicast route "
-        "to 239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`, `ip6tables -A OUTPUT -o eth0 -j DROP`; have them name docker0"
+        "to 239.0.0.0/8, `-A INPUT -i eth0 -p tcp -j DROP`, `ip6tables -A OUTPUT -o eth0 -j DROP`; "
+        "have them name docker0"
     )
     assert agent.converge(offset="0.0.1.0").warnings == []
 
