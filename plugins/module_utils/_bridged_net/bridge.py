@@ -152,7 +152,7 @@ def _refuse_unreachable_gateways(state: State, record: Record) -> None:
 def _has_neighbouring_gateway(route: Route, record: Record) -> bool:
     if not route.gateway or "onlink" in route.options:
         return True
-    gateway = addresses.address(route.gateway.rpartition(" ")[2])
+    gateway = addresses.network(route.gateway.rpartition(" ")[2]).ip
     prefixes = [address.prefix for address in record.addresses if not address.noprefixroute]
     prefixes += [other.prefix for other in record.routes if other.leads_to_neighbours]
     return (gateway.version == 6 and gateway.is_link_local()) or any(gateway in prefix for prefix in prefixes)

@@ -55,7 +55,8 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool, roots: Roots | 
         done = _plan.converge(look, plan_once, runner, check=check)
     # In check mode, nobody has planned from the predicted state.
     target = resolve(desired, done.after) if check else targets[-1]
-    left = _left_behind(done.before, runner) if _moved_anew(done.steps) else []
+    is_moved = any(isinstance(step, Move) and step.reversible for step in done.steps)
+    left = _left_behind(done.before, runner) if is_moved else []
     return Outcome(
         actions=[*([switch] if switch else []), *done.actions],
         before=_described(done.before),
@@ -108,10 +109,6 @@ def _described(state: State) -> dict[str, Any]:
         "files": {path: text.splitlines() for path, text in state.files.items()},
         "drop_in": state.drop_in.splitlines(),
     }
-
-
-def _moved_anew(steps: Sequence[Step[State]]) -> bool:
-    return any(isinstance(step, Move) and step.reversible for step in steps)
 
 
 def _left_behind(before: State, runner: Runner) -> list[str]:

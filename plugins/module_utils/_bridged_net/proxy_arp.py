@@ -20,7 +20,12 @@ from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 def plan(target: Target, record: Record, state: State, roots: Roots) -> list[Step[State]]:
     """The steps from ``record``, which the target has. Raises DindError if proxy ARP cannot be persisted."""
     is_lasting = target.desired.persist != "none"
-    _refuse(state, roots, is_lasting)
+    manager.refuse_files(target, state, roots)
+    if is_lasting and not state.has_systemd:
+        raise DindError(
+            "proxy ARP is persisted with docker.service of systemd, which does not run here",
+            cure="set persist: none for proxy ARP until the next reboot",
+        )
     settings = {
         sysctls.IP_FORWARD: "1",
         sysctls.PROXY_ARP.format(state.uplink): "1",
@@ -35,20 +40,3 @@ def plan(target: Target, record: Record, state: State, roots: Roots) -> list[Ste
         *rules.replace_all(state, Purpose.FORWARD, accepted),
         *drop_in.set_to(drop_in.text_of(noted, accepted, settings) if is_lasting else "", state, roots),
     ]
-
-
-def _refuse(state: State, roots: Roots, is_lasting: bool) -> None:
-    files = manager.files_of_bridge(state, roots)
-    if files:
-        raise DindError(
-            f"a bridge is persisted in {', '.join(files)}, and the mode is {PROXY_ARP}", cure="run state: absent first"
-        )
-    if not is_lasting and state.drop_in:
-        raise DindError(
-            f"proxy ARP is persisted in {roots.drop_in}, and persist is none", cure="run state: absent first"
-        )
-    if is_lasting and not state.has_systemd:
-        raise DindError(
-            "proxy ARP is persisted with docker.service of systemd, which does not run here",
-            cure="set persist: none for proxy ARP until the next reboot",
-        )

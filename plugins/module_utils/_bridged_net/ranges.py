@@ -37,7 +37,7 @@ def parse_offset(text: str) -> int | Literal["auto"]:
         return AUTO
     with contextlib.suppress(OSError, ValueError):
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big") if "." in text else int(text)
-        if text.isascii() and text.replace(".", "").isdecimal() and number < addresses.IPV4_ADDRESSES:
+        if text.isascii() and text.replace(".", "").isdecimal() and number < 1 << BITS:
             return number
     raise ValueError(f"{text!r} is not an offset: allowed is {ALLOWED}")
 
@@ -58,9 +58,11 @@ def networks(text: str) -> list[IPNetwork]:
     first, dash, last = text.partition("-")
     if not dash:
         return [network(text).cidr]
+    from netaddr import AddrFormatError, IPRange
+
     try:
-        return addresses.span(first.strip(), last.strip())
-    except ValueError:
+        return IPRange(first.strip(), last.strip()).cidrs()
+    except (AddrFormatError, ValueError):
         raise RangeError(f"{text!r} is no span of addresses, from the first to the last") from None
 
 
@@ -163,13 +165,13 @@ class _Carving:
         return self._network(offset)
 
     def _network(self, offset: int) -> IPNetwork:
-        return addresses.ipv4(self.subnet.first + offset, self.size)
+        return addresses.network((self.subnet.first + offset, self.size))
 
     def _fault(self, offset: int) -> str:
         """The fault of the aligned ``offset``; empty without one."""
         if offset + self.span > self.subnet.size:
             end = self.subnet.first + offset
-            where = addresses.ipv4(end).ip if end < addresses.IPV4_ADDRESSES else "beyond 255.255.255.255"
+            where = addresses.network((end, BITS)).ip if end < 1 << BITS else "beyond 255.255.255.255"
             return f"starts at {where}, outside the outer network"
         found = self._network(offset)
         for what, address in (
@@ -188,7 +190,9 @@ class _Carving:
         """The nearest good offsets on either side, in the user's notation."""
         last = (self.subnet.size - self.span) // self.span
         start = min(offset // self.span, last)
-        write: Callable[[int], str] = str if "." not in text and text != AUTO else lambda n: str(addresses.ipv4(n).ip)
+        write: Callable[[int], str] = (
+            str if "." not in text and text != AUTO else lambda n: str(addresses.network((n, BITS)).ip)
+        )
         below = self._first_good(range(start, -1, -1))
         above = self._first_good(takewhile(lambda index: index <= last, count(start + 1)))
         names = [write(good) for good in (*below, *above)]

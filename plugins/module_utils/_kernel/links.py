@@ -223,20 +223,16 @@ def read(runner: Runner) -> Network:
         tuple(parse_link(link) for link in links),
         tuple(routes),
         tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
-        (*_bound_rules(rules), *_bound_proxies(proxies), *_bound_multicast(chain.from_iterable(by_family))),
+        tuple(_bound(rules, proxies, chain.from_iterable(by_family))),
     )
 
 
-def _bound_rules(rules: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
+def _bound(
+    rules: Iterable[Mapping[str, Any]], proxies: Iterable[Mapping[str, Any]], routes: Iterable[Mapping[str, Any]]
+) -> Iterator[Bound]:
     for rule in rules:
         yield from (Bound(rule[key], f"the rule {rule['priority']}") for key in ("iif", "oif") if key in rule)
-
-
-def _bound_proxies(entries: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
-    return (Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in entries if "dev" in entry)
-
-
-def _bound_multicast(routes: Iterable[Mapping[str, Any]]) -> Iterator[Bound]:
+    yield from (Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry)
     for route in routes:
         if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route:
             yield Bound(route["dev"], f"the multicast route to {route['dst']}")

@@ -159,7 +159,7 @@ def test_a_bridge_that_somebody_else_has_at_each_boot_gets_no_rules() -> None:
         (
             replace(LASTING_BRIDGE, persist="none"),
             "bridge",
-            r"the bridge is persisted in .*net\.conf, and persist is none",
+            r"a bridge is persisted in .*net\.conf, and persist is none",
         ),
         (LASTING_BRIDGE, "proxy_arp", r"proxy ARP is persisted in .*net\.conf, and the mode is bridge"),
         (LASTING, "bridge", r"a bridge is persisted in .*net\.conf, and the mode is proxy_arp"),

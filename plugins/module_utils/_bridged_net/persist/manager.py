@@ -11,7 +11,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist im
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.bridging import Bridging
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.ifupdown import CURE, IfupdownManager
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd import NetworkdManager
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record import BRIDGE, Record
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record import BRIDGE, PROXY_ARP, Record
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import Roots, State
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.sysctls import IP_FORWARD
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import Target
@@ -62,7 +62,7 @@ def managers(roots: Roots) -> tuple[Manager, ...]:
 def choose(target: Target, state: State, record: Record, roots: Roots) -> Manager | None:
     """The manager that ``persist`` asks for; None if it asks for none. Raises DindError without such a manager."""
     persist = target.desired.persist
-    _refuse_files(persist, state, roots)
+    refuse_files(target, state, roots)
     allowed = [manager for manager in managers(roots) if persist in ("auto", manager.name)]
     manager = next((manager for manager in allowed if manager.manages(state)), None)
     if manager is None and allowed:
@@ -76,23 +76,17 @@ def choose(target: Target, state: State, record: Record, roots: Roots) -> Manage
     return manager
 
 
-def _refuse_files(persist: str, state: State, roots: Roots) -> None:
-    """Raises DindError for files of proxy ARP, and for files that ``persist`` does not want."""
-    own = files_of_bridge(state, roots)
-    if state.drop_in and str(roots.drop_in) not in own:
-        raise DindError(
-            f"proxy ARP is persisted in {roots.drop_in}, and the mode is {BRIDGE}", cure="run state: absent first"
-        )
-    if persist == "none" and own:
-        raise DindError(
-            f"the bridge is persisted in {', '.join(own)}, and persist is none", cure="run state: absent first"
-        )
-
-
-def files_of_bridge(state: State, roots: Roots) -> list[str]:
-    """The paths of our files that persist a bridge, without those that persist proxy ARP."""
-    is_bridges = drop_in.Noted.of(state.drop_in).mode == BRIDGE
-    return [*state.files, *([str(roots.drop_in)] if is_bridges else [])]
+def refuse_files(target: Target, state: State, roots: Roots) -> None:
+    """Raises DindError for our files of another mode, and for files that ``persist`` does not want."""
+    drop_ins = {drop_in.Noted.of(state.drop_in).mode: [str(roots.drop_in)]} if state.drop_in else {}
+    persisted = {
+        "a bridge": (BRIDGE, [*state.files, *drop_ins.get(BRIDGE, [])]),
+        "proxy ARP": (PROXY_ARP, drop_ins.get(PROXY_ARP, [])),
+    }
+    for what, (mode, files) in persisted.items():
+        wrong = f"the mode is {target.mode}" if mode != target.mode else "persist is none"
+        if files and (mode != target.mode or target.desired.persist == "none"):
+            raise DindError(f"{what} is persisted in {', '.join(files)}, and {wrong}", cure="run state: absent first")
 
 
 def files_for(manager: Manager | None, target: Target, state: State, record: Record) -> Mapping[str, str]:
