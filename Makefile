@@ -118,6 +118,7 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 	@$(BIN)/mypy --package ansible_collections.mesos.dind.plugins
 	@$(BIN)/mypy tools tests/container molecule
 	@$(BIN)/mypy tests/vm
+	@$(BIN)/mypy tests/unit/bridged_net tests/kernel/bridged_net
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.cache/ansible" $(BIN)/ansible-lint --offline --strict

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The record of what the uplink had before the first change: enough to complete the move, or to take it back."""
+"""The record of the uplink before the first change: enough to complete the move, or to take it back."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ETHERNET_MTU = 1500
 
 @dataclass(frozen=True)
 class Target:
-    """What the engine will have: the module's return values, and the ``record`` of the uplink in bridged mode.
+    """The module's return values for the engine, and in bridged mode the ``record`` of the uplink.
 
     ``fixed_cidr`` is the range, empty without bridged mode. ``bip`` is the bridge's address for dockerd, with its
     prefix length; empty if the uplink is only given back.

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The uplink: which device leads out, and what it has without us."""
+"""The uplink: the device that leads out, and its addresses and routes without us."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def own_routes(network: Network, device: str) -> tuple[Route, ...]:
 
 
 def originals(state: State) -> Record:
-    """What the uplink has without us: remembered, still on the uplink, or both."""
+    """The uplink's addresses and routes without us: remembered, still on the uplink, or both."""
     uplink, bridge = state.uplink_link, state.bridge_link
     if state.record:
         record = _renewed(state, state.record)

@@ -59,7 +59,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Ifupdown:
-    """What ifupdown did with the uplink and the bridge.
+    """The uplink and the bridge in ifupdown.
 
     ``logical`` has, for each device that is up, the name of its stanzas. ``options`` are those of the uplink's own
     stanzas, in order. ``is_sourced``: ifupdown reads the folder of our stanzas. ``files`` are ours, by path.

@@ -64,7 +64,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Persistence:
-    """What systemd-networkd does with the uplink.
+    """The uplink in systemd-networkd.
 
     ``is_managing``: networkd has configured the uplink. ``found`` says for people who manages the uplink. ``files`` are
     ours, by path. ``is_followed``: networkd has read exactly these files. ``is_used``: networkd uses our file of the
@@ -154,7 +154,7 @@ def _found(run: Path, index: int, setup: Setup) -> str:
 
 
 def promised(original: Original | None, addresses: Iterable[Address]) -> frozenset[Address]:
-    """Those of ``addresses`` that networkd will give: leases, and addresses in the original."""
+    """The ``addresses`` that networkd will give: leases, and addresses in the original."""
     values = original.values("Network", "Address") + original.values("Address", "Address") if original else []
     said = {value.partition("/")[0].lower() for value in values}
     return frozenset(address for address in addresses if address.is_leased or address.local in said)
