@@ -116,8 +116,8 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.mesos.dind.plugins
-	@$(BIN)/mypy tools tests/container molecule tests/{unit,kernel}/{cgroup_mounts,loop_storage} tests/unit/kernel
-	@$(BIN)/mypy tests/vm
+	@$(BIN)/mypy tools tests/container molecule
+	@for lane in unit kernel vm; do $(BIN)/mypy tests/$$lane; done
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck --external-sources --check-sourced $(SHELL_SCRIPTS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.cache/ansible" $(BIN)/ansible-lint --offline --strict

@@ -178,7 +178,7 @@ def use_buildx(cache: Path) -> None:
 
 
 def use_client(folder: Path, root: Path) -> None:
-    """Put an unpacked docker client on PATH. Of the developer's configuration it has the proxies."""
+    """Put an unpacked docker client on PATH. The client keeps the proxies of the developer's configuration."""
     theirs = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     settings: dict[str, object] = {"cliPluginsExtraDirs": [str(root / "usr/libexec/docker/cli-plugins")]}
     with contextlib.suppress(OSError, ValueError):

@@ -26,9 +26,9 @@ import pytest
 from in_child import call_in_child
 
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import core as cgroup_mounts
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal, mount_namespace
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.plan import Desired
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo, namespaces
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import hierarchy_names
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -282,7 +282,7 @@ def options(names: str) -> str:
 
 def converge(file: Path, *, check: bool = False, runner: Runner | None = None, **wishes: Any) -> Outcome:
     wishes = {"propagation": False, **wishes}
-    desired = Desired(Journal(file, mount_namespace()), **wishes)
+    desired = Desired(Journal(file, namespaces.mount_id(Path("/proc"))), **wishes)
     return cgroup_mounts.converge(desired, str(ROOT), runner or Runner(), check=check)
 
 

@@ -1,13 +1,13 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What the engine tool reads of apt's answers, and what the base image gets from this machine."""
+"""The engine tool's parsing of apt's answers, and the settings that the base image gets from this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from docker_engine import choice, debian
+from docker_engine import choice
 from docker_engine.debian import archives, bootstrap_command, first_mirror, parse_apt_settings, serves_containers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ A Vendor|bookworm|https://vendor.example/linux/|main
 
 
 def test_another_release_is_on_the_distributions_own_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian.Path, "is_file", lambda _path: False)
+    monkeypatch.setattr(Path, "is_file", lambda _path: False)
     assert archives(TARGETS, "debian", "bookworm", "trixie") == [
         f"deb {DEBIAN} trixie main non-free-firmware",
         f"deb {DEBIAN} trixie-updates main",
@@ -39,7 +39,7 @@ def test_another_release_is_on_the_distributions_own_mirrors(monkeypatch: pytest
 
 
 def test_the_archive_is_verified_with_the_distributions_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian.Path, "is_file", lambda _path: True)
+    monkeypatch.setattr(Path, "is_file", lambda _path: True)
     (source,) = archives(f"Ubuntu|noble|{DEBIAN}/|main", "ubuntu", "noble", "noble")
     assert source == f"deb [signed-by=/usr/share/keyrings/ubuntu-archive-keyring.gpg] {DEBIAN} noble main"
 
@@ -68,7 +68,7 @@ def test_any_other_address_stays(uri: str) -> None:
     ],
 )
 def test_the_candidate_in_what_apt_says(monkeypatch: pytest.MonkeyPatch, policy: str, candidate: str) -> None:
-    monkeypatch.setattr(choice.shutil, "which", lambda _program: "/usr/bin/apt-get")
+    monkeypatch.setattr("shutil.which", lambda _program: "/usr/bin/apt-get")
     monkeypatch.setattr(choice, "answer", lambda *_argv: policy)
     assert choice.docker_candidate() == candidate
 

@@ -64,7 +64,7 @@ def start(root: Path | None, cache: Path) -> Path:
 def launch() -> None:
     """Run dockerd in a mount namespace of its own, which takes all its mounts with it."""
     say("starting dockerd")
-    # Of a killed dockerd: the next one takes any process of that number for a living engine.
+    # A killed dockerd leaves its pid file. The next one takes any process of that number for a living engine.
     (RUN / "docker.pid").unlink(missing_ok=True)
     command = ["unshare", "--mount", "--propagation=slave", "sh", str(LAUNCH)]
     process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True)
@@ -132,7 +132,7 @@ def stop() -> None:
 
 
 def undo(before: str, after: str) -> tuple[str, list[str]]:
-    """What iptables-restore must read to remove a dockerd's rules and chains, and its bridges; from iptables-save."""
+    """The input of iptables-restore that removes a dockerd's rules and chains, and its bridges; from iptables-save."""
     old, new = tables(before), tables(after)
     added = {table: [line for line in new[table] if line not in old.get(table, [])] for table in new}
     # For each of its bridges, dockerd has a rule that leads to one of its chains.

@@ -12,11 +12,11 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.inspect import inspect
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal, mount_namespace
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.plan import Desired, plan, require_privileges
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import cgroup_limits
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import cgroup_limits, namespaces
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import ENGINE_CONTROLLERS
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
@@ -33,7 +33,7 @@ def core(params: Mapping[str, Any], runner: Runner, check: bool) -> _plan.Outcom
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", leaf):
         raise DindError(f"leaf is {leaf!r}", cure="give a name of letters, digits, - and _")
     desired = Desired(
-        journal=Journal(JOURNAL, mount_namespace()),
+        journal=Journal(JOURNAL, namespaces.mount_id(Path("/proc"))),
         present=params["state"] == "present",
         named=("systemd",) if params["systemd_hierarchy"] else (),
         delegate=params["delegate"],

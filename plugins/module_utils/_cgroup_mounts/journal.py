@@ -35,17 +35,6 @@ CHANGES: Mapping[str, type[Change]] = {
 }
 
 
-def mount_namespace(proc: Path = Path("/proc")) -> str:
-    """A name that no other mount namespace has, also after a restart of the container or the machine.
-
-    The kernel uses a namespace's number again; the time at which its first process started tells them apart.
-    """
-    boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
-    # The program's name, in parentheses, may hold blanks and parentheses: proc_pid_stat(5).
-    start_time = (proc / "1/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{boot} {(proc / 'self/ns/mnt').readlink()} {start_time}"
-
-
 @dataclass(frozen=True)
 class Journal:
     """The changes made so far, in a file. The file counts only in the mount namespace that ``owner`` names: it

@@ -33,3 +33,10 @@ def write_lasting(
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
+
+
+def remove(path: Path) -> None:
+    """Remove ``path``, if it exists, and its folder, if that is empty then. Raises OSError."""
+    path.unlink(missing_ok=True)
+    if path.parent.exists() and not any(path.parent.iterdir()):
+        path.parent.rmdir()

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import namespaces
+
 # Seconds to wait for a lock that is about to go. is_locked() takes a lock for a moment. The kernel detaches a killed
 # container's loop device in the background, shortly after the last process has ended.
 PATIENCE = 1.0
@@ -81,7 +83,7 @@ def holder(path: Path) -> int | None:
 
 def _has_open(process: Path, wanted: os.stat_result) -> bool:
     try:
-        if not os.path.samestat((process / "ns/mnt").stat(), Path("/proc/self/ns/mnt").stat()):
+        if not namespaces.shares_mounts(process.name):
             return False
         return any(os.path.samestat(entry.stat(), wanted) for entry in os.scandir(process / "fd"))
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._engine import user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities, namespaces
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     AGENTS,
@@ -96,7 +96,7 @@ def _shares_processes_with(proc: Path) -> str:
         if (proc / "2/comm").read_text().strip() == "kthreadd":
             return "the host"
     try:
-        own = (proc / "1/ns/mnt").readlink() == (proc / "self/ns/mnt").readlink()
+        own = namespaces.shares_mounts("1", proc)
     except PermissionError:
         own = False
     return "" if own else "another container"

@@ -20,8 +20,9 @@ from cgroup_fixtures import (
 )
 
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import changes
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal, mount_namespace
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import namespaces
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 
@@ -116,7 +117,7 @@ def test_a_mount_of_somebody_else_is_not_taken_down(box: Container, tmp_path: Pa
     """Killed after the journal was written and before the mount was made, which somebody else then made."""
 
     def journal_only() -> None:
-        journal = Journal(tmp_path / "journal", mount_namespace())
+        journal = Journal(tmp_path / "journal", namespaces.mount_id(Path("/proc")))
         journal.append(changes.MountHierarchy(str(ROOT), "memory", ("memory",), "/", is_new_directory=False))
         journal.append(changes.MountDirectory(str(ROOT)))
 

@@ -18,9 +18,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.changes 
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import (
     CHANGES,
     Journal,
-    mount_namespace,
 )
 from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import Change
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import namespaces
 
 
 def test_the_journal_gives_back_what_was_written(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_a_restarted_container_is_another_mount_namespace(tmp_path: Path) -> Non
     machine.in_namespaces(mnt="mnt:[4026532255]")
     machine.write("proc/sys/kernel/random/boot_id", "b0\n")
     machine.write("proc/1/stat", "1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 234085 9 9\n")
-    first = mount_namespace(tmp_path / "proc")
+    first = namespaces.mount_id(tmp_path / "proc")
     assert first == "b0 mnt:[4026532255] 234085"
     machine.write("proc/1/stat", "1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 299999 9 9\n")
-    assert mount_namespace(tmp_path / "proc") != first
+    assert namespaces.mount_id(tmp_path / "proc") != first
 
 
 def test_every_change_can_be_written_down() -> None:

@@ -2,11 +2,11 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """dockerd's own record of its networks, which outlives the container in the data root.
 
-At its start dockerd first gives docker0 the address of that record, whatever `--bip` says, by taking away the one that
-is there; only then does it drop the record and follow `--bip` (moby, libnetwork/drivers/bridge: populateNetworks,
-setupBridgeIPv4). On a bridge with an uplink this means the machine's routes are lost and another machine's address is
-held for a moment. A record that says InhibitIPv4 leaves the addresses alone. The file is a bbolt database, whose data
-pages have no checksum, so this one word is changed in place, at the same length.
+At its start, dockerd first gives docker0 the address in the record, whatever `--bip` says, and removes the address that
+docker0 has. Only then does it drop the record and follow `--bip` (moby, libnetwork/drivers/bridge: populateNetworks,
+setupBridgeIPv4). On a bridge with an uplink, the machine loses its routes and holds another machine's address for a
+moment. dockerd ignores the address of a record with InhibitIPv4. The file is a bbolt database, whose data pages have no
+checksum, so we change this one word in place, at the same length.
 """
 
 from __future__ import annotations
@@ -18,14 +18,10 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import State
-from ansible_collections.mesos.dind.plugins.module_utils._engine import data_root as engine_folders
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
-from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd
 
 STORE = "network/files/local-kv.db"
 DISARM_SECONDS = 5.0
@@ -35,22 +31,22 @@ ACTS, RESTS = b'"InhibitIPv4":false', b'"InhibitIPv4": true'
 
 
 def addresses(data_root: Path, bridge: str) -> tuple[str, ...]:
-    """The addresses that dockerd's next start would give ``bridge`` from its record.
+    """The addresses in the record that dockerd's next start would give ``bridge``.
 
-    None while a dockerd has the file locked: Docker 26 has as long as it runs, Docker 20.10 has not (tried). Whoever
-    restarts it does so in the context `disarming`.
+    Empty while dockerd holds the lock: Docker 26 always does, Docker 20.10 never (tried). To restart a dockerd, use the
+    context `disarming`.
     """
     return tuple(address for store in _stores(data_root) for _offset, address in _acting(_unlocked(store), bridge))
 
 
 def bridges(data_root: Path) -> frozenset[str]:
-    """The bridges of dockerd's networks, whether it runs or not, also of some that are gone (their pages are free)."""
+    """The bridges of dockerd's networks, whether dockerd runs or not. Includes removed networks in free pages."""
     contents = [store.read_bytes() for store in _stores(data_root)]
     return frozenset(found[1].decode(errors="replace") for content in contents for found in NAME.finditer(content))
 
 
 def _stores(data_root: Path) -> list[Path]:
-    return [store for store in (folder / STORE for folder in engine_folders.of(data_root)) if store.is_file()]
+    return [store for store in (folder / STORE for folder in dockerd.data_folders(data_root)) if store.is_file()]
 
 
 def _unlocked(path: Path) -> bytes:
@@ -63,7 +59,7 @@ def _unlocked(path: Path) -> bytes:
 
 
 def _acting(content: bytes, bridge: str) -> Iterator[tuple[int, str]]:
-    """Where a record of ``bridge`` says that addresses are to be set, and which."""
+    """The offset of the word to change and the address, for each record that would set an address of ``bridge``."""
     for found in OBJECT.finditer(content):
         where = found[0].find(ACTS)
         if where < 0:
@@ -76,28 +72,10 @@ def _acting(content: bytes, bridge: str) -> Iterator[tuple[int, str]]:
             yield found.start() + where, str(record.get("AddressIPv4", ""))
 
 
-@dataclass(frozen=True)
-class Disarm(Step[State]):
-    """Let dockerd's records of other addresses than ``bip`` rest."""
-
-    data_root: Path
-    bridge: str
-    bip: str
-
-    def __str__(self) -> str:
-        return f"keep dockerd from giving {self.bridge} an address of an earlier boot"
-
-    def effect(self, state: State) -> State:
-        return replace(state, engine_addresses=tuple(a for a in state.engine_addresses if a == self.bip))
-
-    def do(self, runner: Runner) -> None:
-        disarm(self.data_root, self.bridge, self.bip)
-
-
 def disarm(data_root: Path, bridge: str, bip: str, *, wait: bool = False) -> None:
-    """Let dockerd's records of other addresses of ``bridge`` than ``bip`` rest, where there are any.
+    """Have dockerd ignore its records of other addresses of ``bridge`` than ``bip``.
 
-    While a dockerd has the file locked, waits for its end or raises DindError.
+    While a dockerd holds the lock, ``wait`` for its end or raise DindError.
     """
     for path in _stores(data_root):
         with path.open("r+b") as store:
@@ -113,10 +91,10 @@ def disarm(data_root: Path, bridge: str, bip: str, *, wait: bool = False) -> Non
 
 @contextmanager
 def disarming(data_root: Path, bridge: str, bip: str) -> Iterator[None]:
-    """Whoever restarts dockerd does so in this context.
+    """Restart dockerd in this context, as `disarm` between its end and its next start.
 
-    The record is let rest as soon as the dockerd that runs is gone, a moment before the next one, whoever starts it,
-    gets so far as to lock the file: it talks to containerd first. Raises DindError where that was not so.
+    The record changes as soon as the running dockerd is gone. The next one, whoever starts it, locks the file a moment
+    later: it talks to containerd first. Raises DindError if the lock was never free.
     """
     done = threading.Event()
 
@@ -128,5 +106,6 @@ def disarming(data_root: Path, bridge: str, bip: str) -> Iterator[None]:
     yield
     if not done.wait(DISARM_SECONDS):
         raise DindError(
-            f"dockerd's record in {data_root} stayed locked while it was restarted", cure="see who has it open"
+            f"dockerd's record in {data_root} stayed locked while dockerd was restarted",
+            cure="find the process that has it open",
         )
