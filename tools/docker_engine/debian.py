@@ -99,16 +99,25 @@ def bootstrap_command(
     options = [f"--include={','.join(included)}"] if included else []
     # mmdebstrap leaves its options for apt in the system.
     options += [f'--aptopt={name} "{value}"' for name, value in settings.items() if serves_containers(value)]
-    ca = custom_ca() if secure else None
-    options += [f'--aptopt=Acquire::https::CAInfo "{ca}"'] if ca else []
-    if ca and target == "-":
-        options += [
-            f"--customize-hook=upload {shlex.quote(str(ca))} /usr/local/share/ca-certificates/developer.crt",
-            '--customize-hook=chroot "$1" update-ca-certificates',
-            '--customize-hook=sed -i /CAInfo/d "$1/etc/apt/apt.conf.d/99mmdebstrap"',
-        ]
+    options += ca_options(target) if secure else []
     variant = "minbase" if target == "-" else "extract"
     return ["mmdebstrap", "--quiet", f"--variant={variant}", *options, suite, target, *sources]
+
+
+def ca_options(target: str) -> list[str]:
+    """The options for the developer's own certificates, which a system on stdout keeps; none without any."""
+    ca = custom_ca()
+    if not ca:
+        return []
+    option = f'--aptopt=Acquire::https::CAInfo "{ca}"'
+    if target != "-":
+        return [option]
+    return [
+        option,
+        f"--customize-hook=upload {shlex.quote(str(ca))} /usr/local/share/ca-certificates/developer.crt",
+        '--customize-hook=chroot "$1" update-ca-certificates',
+        '--customize-hook=sed -i /CAInfo/d "$1/etc/apt/apt.conf.d/99mmdebstrap"',
+    ]
 
 
 def bootstrap(suite: str, consumer: Sequence[str], packages: Sequence[str] = (), target: str = "-") -> str:

@@ -38,9 +38,7 @@ class Desired:
         fields = dataclasses.fields(cls)
         given = {field.name: params[field.name] for field in fields if params.get(field.name) is not None}
         desired = cls(**{**given, "peers": tuple(given.get("peers", ()))})
-        for name in filter(None, (desired.uplink, desired.bridge)):
-            if not net_device.is_name(name):
-                raise DindError(f"{name!r} is not allowed; allowed is {net_device.ALLOWED_NAME}")
+        _require_names(desired.uplink, desired.bridge)
         if desired.mtu is not None and not net_device.is_mtu(desired.mtu):
             raise DindError(f"mtu {desired.mtu} is not allowed; allowed is {net_device.ALLOWED_MTU}")
         if not 0 < desired.verify_timeout <= 300:
@@ -52,3 +50,9 @@ class Desired:
     @property
     def is_bridged(self) -> bool:
         return self.state == "present" and bool(self.offset)
+
+
+def _require_names(*names: str) -> None:
+    for name in filter(None, names):
+        if not net_device.is_name(name):
+            raise DindError(f"{name!r} is not allowed; allowed is {net_device.ALLOWED_NAME}")
