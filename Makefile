@@ -15,9 +15,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 COLLECTION := .cache/collections/ansible_collections/mesos/dind
 READY := $(VENV)/.ready
-# An engine: the machine's own, or one that is started for the command and stopped after it.
-WITH_ENGINE := $(PYTHON) tools/engine.py run --
+ENGINE := $(PYTHON) tools/engine.py run --
 BUILD := $(PYTHON) tools/image.py --tag $(TAG) --base "$(BASE_IMAGE)" --mesos "$(MESOS_DIR)"
+# For an engine that ends with its users.
+HINT := [ -z "$${MESOS_DIND_ENGINE_STARTED-}" ] || echo "\`make shell\` opens a shell with the engine that has $(TAG)"
 VM_PACKAGES := e2fsprogs mmdebstrap openssh-client qemu-system-x86 squashfs-tools util-linux
 SHELL_SCRIPTS = $(shell git ls-files | xargs awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ { print FILENAME } { nextfile }')
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -27,36 +28,13 @@ export MESOS_DIND_IMAGE_UNDER_TEST := $(TAG)
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-.PHONY: demo
-demo: ## Boot two agents in bridged mode and show what they can do; cleans up after itself
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _demo
-
-.PHONY: _demo
-_demo:
-	@$(BUILD)
-	@$(PYTHON) tools/demo.py --image $(TAG)
-
-.PHONY: image
-image: ## Build the agent image (BASE_IMAGE=, MESOS_DIR=, TAG=)
-	@$(WITH_ENGINE) $(BUILD)
+.PHONY: shell
+shell: ## Open a shell with the engine of the other targets; ends with the last shell or target
+	@$(ENGINE) $${SHELL:-bash}
 
 .PHONY: test
 test: lint test-unit test-kernel ## Everything that CI runs
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _test-side-by-side
-
-# The VM has no acceleration and one processor; the containers have the others meanwhile.
-.PHONY: _test-side-by-side
-_test-side-by-side: $(READY)
-	@tools/lane-packages openssh-client $(VM_PACKAGES) || [ $$? -eq 75 ]
-	@$(BUILD)
-	@mkdir -p .cache
-	@echo "make: the VM lane runs beside the container lane; its output, which is in .cache/vm-lane.log, comes after it"
-	@failed=; \
-	$(MAKE) --no-print-directory _test-vm >.cache/vm-lane.log 2>&1 & \
-	$(MAKE) --no-print-directory _test-container _molecule || failed=yes; \
-	wait $$! || failed=yes; \
-	cat .cache/vm-lane.log; \
-	[ -z "$$failed" ]
+	@$(MAKE) --no-print-directory test-engine
 
 .PHONY: test-unit
 test-unit: $(READY) ## The unit lane: parsers, planners, property tests; needs no root
@@ -68,48 +46,70 @@ test-kernel: $(READY) ## The kernel lane: real loop devices, namespaces, bridges
 		$(BIN)/pytest tests/kernel; \
 	else [ $$? -eq 75 ]; fi
 
-.PHONY: test-container
-test-container: ## The container lane: the real image in a real engine
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _test-container
+# The targets below run once more, inside an engine: the machine's own, or one that is started and stopped for them.
+ifndef INSIDE_ENGINE
 
-.PHONY: _test-container
-_test-container: $(READY)
+WITH_ENGINE := bench demo image molecule soak test-container test-engine test-vm
+.PHONY: $(WITH_ENGINE)
+$(WITH_ENGINE):
+	@$(ENGINE) $(MAKE) --no-print-directory INSIDE_ENGINE=yes $@
+
+else
+
+.PHONY: demo
+demo: ## Boot two agents in bridged mode and show what they can do; cleans up after itself
+	@$(BUILD)
+	@$(PYTHON) tools/demo.py --image $(TAG)
+	@$(HINT)
+
+.PHONY: image
+image: ## Build the agent image (BASE_IMAGE=, MESOS_DIR=, TAG=)
+	@$(BUILD)
+	@$(HINT)
+
+# The VM has no acceleration and one processor; the containers have the others meanwhile.
+.PHONY: test-engine
+test-engine: $(READY) ## The lanes that need an engine, side by side
+	@tools/lane-packages openssh-client $(VM_PACKAGES) || [ $$? -eq 75 ]
+	@$(BUILD)
+	@mkdir -p .cache
+	@echo "make: the VM lane runs beside the container lane; its output, which is in .cache/vm-lane.log, comes after it"
+	@failed=; \
+	$(MAKE) --no-print-directory test-vm >.cache/vm-lane.log 2>&1 & \
+	$(MAKE) --no-print-directory test-container molecule || failed=yes; \
+	wait $$! || failed=yes; \
+	cat .cache/vm-lane.log; \
+	[ -z "$$failed" ]
+
+.PHONY: test-container
+test-container: $(READY) ## The container lane: the real image in a real engine
 	@command -v ssh-keygen >/dev/null || tools/lane-packages openssh-client
 	@$(BUILD)
 	@$(BIN)/pytest --durations=10 tests/container
 
 .PHONY: test-vm
-test-vm: ## The VM lane: the image on pure cgroup v2 and under systemd, in a real Debian 13; needs root
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _test-vm
-
-.PHONY: _test-vm
-_test-vm: $(READY)
+test-vm: $(READY) ## The VM lane: the image on pure cgroup v2 and under systemd, in a real Debian 13; needs root
 	@if tools/lane-packages $(VM_PACKAGES); then \
 		$(BUILD) && $(BIN)/pytest --verbose --durations=10 tests/vm; \
 	else [ $$? -eq 75 ]; fi
 
 .PHONY: soak
 soak: $(READY) ## 200 lives ended by SIGKILL and 20 agents at once: nothing leaks
-	@$(WITH_ENGINE) bash -euc '$(BUILD); MESOS_DIND_CYCLES=200 $(BIN)/pytest tests/container/test_storage.py'
+	@$(BUILD)
+	@MESOS_DIND_CYCLES=200 $(BIN)/pytest tests/container/test_storage.py
 
 .PHONY: bench
-bench: ## Time the boot, into .cache/bench.json and .svg (PEER= an image to compare with, COMPARE= an older result, RUNS=)
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _bench
-
-.PHONY: _bench
-_bench: $(READY)
+bench: $(READY) ## Time the boot, into .cache/bench.json and .svg (PEER= an image to compare with, COMPARE= an older result, RUNS=)
 	@$(BUILD)
 	@$(BIN)/python tools/bench.py --image $(TAG) --runs $(RUNS) --json .cache/bench.json --picture .cache/bench.svg \
 		$(if $(PEER),--peer $(PEER)) $(if $(COMPARE),--compare $(COMPARE))
 
 .PHONY: molecule
-molecule: ## The Molecule scenarios: the booted image, verified with testinfra
-	@$(WITH_ENGINE) $(MAKE) --no-print-directory _molecule
-
-.PHONY: _molecule
-_molecule: $(READY)
+molecule: $(READY) ## The Molecule scenarios: the booted image, verified with testinfra
 	@$(BUILD)
 	@for scenario in default bridged; do PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --scenario-name $$scenario; done
+
+endif
 
 .PHONY: lint
 lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity
@@ -117,7 +117,7 @@ lint: $(READY) ## Ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test s
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.mesos.dind.plugins
 	@$(BIN)/mypy tools tests/container molecule
-	@$(BIN)/mypy tests/vm
+	@for lane in unit kernel vm; do $(BIN)/mypy tests/$$lane; done
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/shellcheck --external-sources --check-sourced $(SHELL_SCRIPTS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.cache/ansible" $(BIN)/ansible-lint --offline --strict

@@ -25,7 +25,7 @@ BUILD_ARGUMENTS = ("MESOS_DEB_URL", "MESOS_DEB_SHA256", "MESOS_PACKAGES")
 
 
 def default_base() -> str:
-    """What the Dockerfile builds on unless told otherwise."""
+    """The Dockerfile's default base image."""
     found = re.search(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found
     return found[1]
@@ -60,7 +60,7 @@ def say(text: str) -> None:
 
 
 def secrets(environ: Mapping[str, str]) -> list[str]:
-    """What pip needs behind a proxy: the machine's CA bundle and pip's configuration, as secrets of the build."""
+    """The secrets of the build that pip needs behind a proxy: the machine's CA bundle, and pip's configuration."""
     bundle = next(
         (environ[name] for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE") if name in environ), ""
     )

@@ -95,7 +95,6 @@ _value:
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
@@ -173,8 +172,10 @@ def _number(name: str, value: object) -> int:
 
 
 def _described(subnet: IPNetwork, ranges: list[IPNetwork]) -> dict[str, Any]:
+    from netaddr import IPAddress
+
     agents = [
-        {"offset": str(IPv4Address(found.first - subnet.first)), "size": found.prefixlen, "cidr": str(found.cidr)}
+        {"offset": str(IPAddress(found.first - subnet.first, 4)), "size": found.prefixlen, "cidr": str(found.cidr)}
         for found in ranges
     ]
     return {**agents[0], "agents": agents}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
@@ -15,15 +15,21 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 S = TypeVar("S")
 
 
-class Step(Generic[S]):
+class Described:
+    """Anything that ``says`` in one line what it does, with its own attributes, as in ``mount {self.path}``."""
+
+    says: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.says.format(self=self)
+
+
+class Step(Described, Generic[S]):
     """One change, as a frozen dataclass.
 
     ``str()`` describes the step. ``effect`` is pure and gives the state after the step, for the diff, check mode and
     property tests. ``do`` makes the change. ``undo`` takes the change back, if a later failure could cut a host off.
     """
-
-    def __str__(self) -> str:
-        raise NotImplementedError
 
     def effect(self, state: S) -> S:
         raise NotImplementedError
@@ -99,14 +105,19 @@ def _undone(error: DindError | OSError, steps: Sequence[Step[S]], runner: Runner
 
 
 def converge(
-    inspect: Callable[[], S], plan: Callable[[S], Sequence[Step[S]]], runner: Runner, *, check: bool
+    inspect: Callable[[], S],
+    plan: Callable[[S], Sequence[Step[S]]],
+    runner: Runner,
+    *,
+    check: bool,
+    found: S | None = None,
 ) -> Converged[S]:
-    """Inspect, plan and, unless ``check``, apply; then inspect again.
+    """Inspect, plan and, unless ``check``, apply; then inspect again. ``found`` is a state inspected already.
 
     Raises DindError if a step fails. Raises DindError, too, if another plan after the last step has steps: then every
     run would change something.
     """
-    before = inspect()
+    before = inspect() if found is None else found
     steps = tuple(plan(before))
     if check or not steps:
         return Converged(before, expected(before, steps), steps)

@@ -8,19 +8,20 @@ module: bridged_net
 short_description: Put an inner engine's containers on the outer network, without NAT
 version_added: 0.1.0
 description:
-  - Makes this machine's uplink a port of the bridge on which an inner Docker engine will place its containers, and
-    moves the uplink's addresses, routes and permanent neighbours to the bridge in one batch. Containers of the inner
-    engine then have addresses of the outer network and are reached without NAT, in both directions.
-  - Each machine's containers get a range of the outer network of their own, carved by O(offset) and O(size).
-  - What the uplink had is remembered first. If the gateway does not answer afterwards, all is undone; if the run is
-    killed at any point, the next one completes the move.
-  - Without an O(offset), the uplink is left alone (or gets back what was moved), and inner subnets are chosen that meet
-    no visible route but the default one.
-  - Where this machine is a container whose resolver is the outer Docker engine's own, on a loopback address, inner
-    containers reach that resolver at the bridge's address, see RV(dns). Nobody outside is let in by this, neither to
-    the resolver nor to anything else on the loopback.
-  - As long as there is no bridge, NAT is proven with a rule that is gone at once. Where the backend of C(iptables) (nft
-    or legacy) does not work, the other is made the default by C(update-alternatives); where neither does, it fails.
+  - Makes this machine's uplink a port of the bridge of an inner Docker engine, and moves the uplink's addresses, routes
+    and permanent neighbours to the bridge in one batch. Containers of the inner engine then have addresses of the outer
+    network, and are reached without NAT in both directions.
+  - Each machine's containers get their own range of the outer network, carved by O(offset) and O(size).
+  - Before the first change, a record keeps what the uplink had. If the gateway does not answer afterwards, the module
+    undoes everything. If a run is killed, the next run completes the move.
+  - Without O(offset), the uplink stays as it is (or gets back what was moved). The module then chooses inner subnets
+    that meet no visible route but the default one.
+  - If this machine is a container and its resolver is the outer Docker engine's, on a loopback address, inner
+    containers reach that resolver at the bridge's address, see RV(dns). Neighbours still reach neither the resolver nor
+    anything else on the loopback.
+  - As long as there is no bridge, the module proves NAT with a rule that it removes at once. If the default backend of
+    C(iptables) (nft or legacy) fails, it makes the other one the default by C(update-alternatives). It fails if neither
+    works.
   - Run it before C(dockerd) starts, as root in the network namespace in question.
 options:
   state:
@@ -33,24 +34,24 @@ options:
     type: str
     default: ""
   bridge:
-    description: The bridge that the inner engine will use.
+    description: The bridge of the inner engine.
     type: str
     default: docker0
   offset:
     description:
-      - Where the range begins, counted from the outer network's own address, as a dotted quad (V(0.0.1.0)) or as an
+      - The beginning of the range, counted from the outer network's own address, as a dotted quad (V(0.0.1.0)) or as an
         integer (V(256)).
-      - V(auto) makes a range from the machine's own address. With the outer prefix length P and the host number h, and
-        O(size) S (by default P plus half of the rest, rounded up), it is the range number h of that size. It needs h in
-        the first range and not in the last. The ranges of several machines are disjoint as long as the outer network
-        hands out addresses of the first range only, as after C(docker network create --subnet 10.9.0.0/16 --ip-range
+      - V(auto) makes a range from the machine's own address. P is the outer prefix length, h the host number and S the
+        O(size), by default P plus half of the rest, rounded up. The range is number h of that size. h must lie in the
+        first range and not in the last. The ranges of several machines are disjoint as long as the outer network hands
+        out addresses of the first range only, as after C(docker network create --subnet 10.9.0.0/16 --ip-range
         10.9.0.0/24).
-      - Empty means the default mode, in which the engine has its own network.
+      - Empty means default mode, in which the engine has its own network.
     type: str
     default: ""
   size:
     description:
-      - Prefix length of the range. By default 24, or what O(offset=auto) gives. At most 30 with O(mode=proxy_arp).
+      - Prefix length of the range. By default 24, or as O(offset=auto) derives it. At most 30 with O(mode=proxy_arp).
     type: int
   peers:
     description: Ranges of other machines, in CIDR notation, that this machine's range must not meet.
@@ -65,32 +66,31 @@ options:
     default: outer
   data_root:
     description:
-      - The engine's data root. C(dockerd) keeps a record of its bridge there, and at its start first gives the bridge
-        the address of that record, taking away the one that is there and with it the machine's routes. A record of
-        another address is made harmless here; only one word of it is changed.
+      - The engine's data root. C(dockerd) keeps a record of its bridge there. At its start it gives the bridge the
+        address of that record, and removes the present address and with it the machine's routes. The module makes a
+        record of another address harmless by changing one word of it.
     type: path
     default: /var/lib/docker
   mtu:
-    description: MTU of the bridge. By default the uplink's, which it cannot exceed.
+    description: MTU of the bridge. By default, and at most, the uplink's.
     type: int
   ipv6_range:
     description:
-      - An IPv6 range for inner containers, in CIDR notation; one of the uplink's IPv6 networks as a whole, or a part of
-        one.
-      - An engine before Docker 28 takes every other IPv6 address than its own off the bridge, so give it the whole
-        network. It makes container addresses of their MAC addresses then, which follow from their IPv4 addresses, and
-        so are disjoint as the IPv4 ranges are. Docker 28 and later know C(--bip6), and are to be given a part.
-      - Refused without an O(offset), and with proxy ARP, where the kernel answers for single IPv6 addresses only.
+      - An IPv6 range for inner containers, in CIDR notation. It is one of the uplink's IPv6 networks, or a part of one.
+      - Give an engine before Docker 28 the whole network, since it removes every IPv6 address but its own from the
+        bridge. It makes container addresses of their MAC addresses, which follow from their IPv4 addresses, so they are
+        disjoint as the IPv4 ranges are. Give Docker 28 and later a part; these know C(--bip6).
+      - Refused without O(offset), and with proxy ARP, where the kernel answers for single IPv6 addresses only.
     type: str
     default: ""
   mode:
     description:
       - V(bridge) makes the uplink a port of the bridge.
-      - V(proxy_arp) leaves the uplink as it is and has this machine answer ARP for the range. It is for networks that
-        drop frames of other MAC addresses than the machine's own, as most clouds do. The engine must not masquerade
+      - V(proxy_arp) leaves the uplink as it is, and this machine answers ARP for the range. Use it on networks that
+        drop frames of MAC addresses other than the machine's own, as most clouds do. The engine must not masquerade
         then.
-      - V(auto) asks the gateway by ARP from another MAC address, and takes V(proxy_arp) if it answers the machine's own
-        only.
+      - V(auto) asks the gateway by ARP from another MAC address. It takes V(proxy_arp) if the gateway answers the
+        machine's own MAC address only.
     type: str
     choices: [bridge, proxy_arp, auto]
     default: auto
@@ -99,31 +99,31 @@ options:
     type: bool
     default: true
   verify_timeout:
-    description: How long to wait for the gateway's answer, in seconds.
+    description: Time limit of the gateway's answer, in seconds.
     type: float
     default: 5.0
   persist:
     description:
-      - By what it is there again after a reboot. Without it nothing is.
-      - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, for what is on it
-        and for the uplink, and has C(systemd-networkd) follow them once the gateway has answered. They are made of the
-        C(.network) file that the uplink had and of its drop-ins, which stay as they are; when those change, the next
-        run changes ours. That is so too where netplan makes that file. Where IPv4 forwarding was off,
-        C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps it on.
-      - V(ifupdown) writes C(/etc/network/interfaces.d/mesos-dind-bridged-net), and a script that it uses, by which
-        C(ifup) brings up the uplink as the bridge's port and the bridge by the uplink's own stanzas. Those stay as they
-        are and in use. A lease goes on with the bridge where C(dhclient) has it; other DHCP clients are refused, as are
-        stanzas with what is about the device.
-      - Both write a drop-in for C(docker.service), C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf),
-        by which the rules that let containers on other inner networks out are there whenever that starts; V(ifupdown)
-        only where systemd runs.
-      - V(auto) is V(networkd) where C(systemd-networkd) manages the uplink, V(ifupdown) where that has brought it up,
-        and refused before anything is changed where neither did.
-      - With proxy ARP, whoever manages the uplink, each of these writes that drop-in only, with the settings as well.
-        Refused where systemd does not run.
-      - V(none) arranges the running machine only. Where files of an earlier run are there, it is refused; run
-        O(state=absent) first.
-      - O(state=absent) removes the files whatever is said here, also after a reboot.
+      - The program that makes the bridge again after a reboot. It must have configured the uplink.
+      - V(networkd) writes three files, C(/etc/systemd/network/00-00-mesos-dind-*), for the bridge, its addresses and
+        the uplink. C(systemd-networkd) follows them once the gateway has answered. The module makes them from the
+        C(.network) file of the uplink and its drop-ins, which stay as they are, also if netplan makes them. When those
+        change, the next run changes ours. C(/etc/sysctl.d/60-mesos-dind-bridged-net.conf) keeps IPv4 forwarding on if
+        it was off.
+      - V(ifupdown) writes C(/etc/network/interfaces.d/mesos-dind-bridged-net) and a script. With them C(ifup) brings up
+        the uplink as the bridge's port, and the bridge by the uplink's own stanzas, which stay as they are and in use.
+        C(dhclient) continues its lease on the bridge. The module refuses other DHCP clients, and stanzas with options
+        about the device.
+      - Both also write a drop-in for C(docker.service),
+        C(/etc/systemd/system/docker.service.d/mesos-dind-bridged-net.conf). At each start of the engine it sets the
+        rules that let containers on other inner networks out. V(ifupdown) writes it only if systemd runs.
+      - V(auto) is V(networkd) if C(systemd-networkd) manages the uplink, and V(ifupdown) if C(ifup) brought it up. If
+        neither did, the module refuses before the first change.
+      - With proxy ARP, each of these values writes only the drop-in, with the settings as well, whoever manages the
+        uplink. Refused if systemd does not run.
+      - V(none) arranges the running machine only. It is refused if files of an earlier run exist; run O(state=absent)
+        first.
+      - O(state=absent) removes the files with every value, also after a reboot.
     type: str
     choices: [auto, networkd, ifupdown, none]
     default: none
@@ -133,35 +133,35 @@ requirements:
   - netaddr (Python library)
 attributes:
   check_mode:
-    description: Predicts exactly what a run would do, and refuses what a run would refuse.
+    description: Predicts exactly the changes and the refusals of a run.
     support: full
   diff_mode:
     description: Shows links, addresses, routes, settings and files before and after.
     support: full
 notes:
-  - With O(persist=networkd), C(systemd-networkd) takes the addresses off the bridge and puts them there again, once; it
-    was milliseconds when measured, with a lease until the server has answered. What was added by hand is given again,
-    but is not there after a reboot, as it would not be without the bridge.
-  - Where C(systemd-networkd) does not have the addresses back within 20 seconds, everything is undone.
-  - With O(persist=ifupdown) nothing is taken off the bridge. C(ifupdown) is told by its state in C(/run/network) that
-    it has brought up the devices in this way. A leased address has no lifetime until C(dhclient) renews the lease.
+  - With O(persist=networkd), C(systemd-networkd) once removes the addresses from the bridge and adds them again. That
+    took milliseconds when measured; a lease takes until the server has answered. The module adds addresses again that
+    were added by hand. They are gone after a reboot, as they are without the bridge.
+  - If C(systemd-networkd) does not have the addresses back within 20 seconds, the module undoes everything.
+  - With O(persist=ifupdown), no address leaves the bridge. The module writes C(ifupdown)'s state in C(/run/network) as
+    if C(ifupdown) had brought up the devices. A leased address has no lifetime until C(dhclient) renews the lease.
 author:
   - The mesos.dind Authors (@mesos-dind)
 """
 
 EXAMPLES = r"""
-- name: Put inner containers on the outer network, by a range made from this machine's own address
+- name: Put inner containers on the outer network, in a range made from this machine's own address
   mesos.dind.bridged_net:
     offset: auto
   register: network
 
-- name: Put them in 172.17.1.0/24 of an outer 172.17.0.0/16
+- name: Put inner containers in 172.17.1.0/24 of an outer 172.17.0.0/16
   mesos.dind.bridged_net:
     offset: 0.0.1.0
     size: 24
     peers: [172.17.2.0/24, 172.17.3.0/24]
 
-- name: Do so on a machine, in a way that outlasts a reboot
+- name: Keep the bridge after a reboot
   mesos.dind.bridged_net:
     offset: 0.0.1.0
     persist: auto
@@ -176,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or in check mode would be done, in order.
+  description: The changes, or in check mode the predicted changes, in order.
   returned: success
   type: list
   elements: str
@@ -187,14 +187,14 @@ uplink:
   type: str
   sample: eth0
 bridge:
-  description: The bridge that the inner engine is to use.
+  description: The bridge of the inner engine.
   returned: success
   type: str
   sample: docker0
 bip:
   description:
-    - C(dockerd --bip). In bridged mode the machine's own address, which is on the bridge by then; in default mode and
-      with proxy ARP an inner address.
+    - C(dockerd --bip). In mode V(bridge) the machine's own address, which is on the bridge; in default mode and with
+      proxy ARP an inner address.
   returned: success
   type: str
   sample: 172.17.0.2/16
@@ -232,7 +232,7 @@ address_pools:
   elements: dict
   sample: [{"base": "172.19.0.0/16", "size": 16}]
 dns:
-  description: C(dockerd --dns), the bridge's address where the outer engine's resolver is behind it. Empty where inner
+  description: C(dockerd --dns), the bridge's address if the outer engine's resolver is behind it. Empty if inner
     containers reach this machine's nameservers themselves.
   returned: success
   type: list
@@ -240,9 +240,8 @@ dns:
   sample: [172.18.0.1]
 dns_options:
   description:
-    - C(dockerd --dns-opt). This machine's options but for C(ndots:0), which is the outer engine's own and would have
-      the inner one keep names without a dot from its user-defined networks. Empty where the engine may read them
-      itself.
+    - C(dockerd --dns-opt). This machine's options without C(ndots:0), which the outer engine sets for itself. With it,
+      the inner engine would not forward names without a dot. Empty if the engine may read the options itself.
   returned: success
   type: list
   elements: str

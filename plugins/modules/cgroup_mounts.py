@@ -10,21 +10,21 @@ module: cgroup_mounts
 short_description: Arranges control groups for a container engine
 version_added: 0.1.0
 description:
-  - Makes the control groups (cgroups) of a container, or of a machine without systemd, such that a container engine
-    works in it, and that its containers stay within the limits of the container around it.
-  - 'On cgroup v1 and hybrid hosts: every hierarchy of C(/proc/self/cgroup) is mounted, writable, under its
-    controllers'' names, named ones under their bare names. Of a hierarchy only the container''s own group is mounted.
-    Hierarchies in which the container has no group of its own, as C(misc) and C(rdma) with old runtimes, are
-    unmounted, because what an engine makes there is never removed from the host.'
-  - 'On cgroup v2 hosts: the processes of the container''s own group move to a leaf of it, and all its controllers are
-    delegated to its other children.'
-  - In a container also C(securityfs) is mounted, and C(/) made shared.
-  - Where systemd is process 1 it owns the control groups, and nothing is changed.
+  - Prepares the control groups (cgroups) of a container, or of a machine without systemd, for a container engine. The
+    engine's containers stay within the limits of the container around the engine.
+  - On cgroup v1 and hybrid hosts, mounts every hierarchy of C(/proc/self/cgroup), writable and under the names of its
+    controllers. A named hierarchy goes under its bare name. Each mount shows only the container's own group.
+  - On cgroup v1 and hybrid hosts, unmounts hierarchies in which the container has no group of its own, as C(misc) and
+    C(rdma) with old runtimes. A group that an engine makes there is never removed from the host.
+  - On cgroup v2 hosts, moves the processes of the container's own group to a leaf of that group. Delegates all
+    controllers of the group to its other children.
+  - In a container, also mounts C(securityfs) and makes C(/) shared.
+  - Changes nothing where systemd is process 1, because systemd owns the control groups.
 options:
   state:
     description:
       - V(present) arranges the control groups.
-      - V(absent) takes back exactly what V(present) did in this mount namespace. The engine must not run then.
+      - V(absent) takes back exactly the changes that V(present) made in this mount namespace. Stop the engine first.
     type: str
     choices: [present, absent]
     default: present
@@ -34,15 +34,16 @@ options:
     default: /sys/fs/cgroup
   systemd_hierarchy:
     description:
-      - On a cgroup v1 host without systemd, also make the named hierarchy C(name=systemd), which some programs ask for.
+      - Whether to make the named hierarchy C(name=systemd), which some programs need, on a cgroup v1 host without
+        systemd.
       - All containers of the host share such a hierarchy.
     type: bool
     default: false
   delegate:
     description:
-      - Whether the processes move to a leaf, and the controllers are delegated, on a cgroup v2 host.
-      - V(auto) does so in a container, unless systemd is its process 1.
-      - V(always) does so everywhere, also under systemd.
+      - Whether to move the processes to a leaf and to delegate the controllers on a cgroup v2 host.
+      - V(auto) delegates in a container, unless systemd is process 1 there.
+      - V(always) delegates everywhere, also under systemd.
       - V(never) leaves all processes where they are.
     type: str
     choices: [auto, always, never]
@@ -53,19 +54,19 @@ options:
     default: mesos-dind
   propagation:
     description:
-      - Whether C(/) and all mounts below become shared, so that containers can be given mounts that propagate.
-      - By default they do in a container.
+      - Whether to make C(/) and all mounts below shared, so that containers can have mounts that propagate.
+      - The default is to do so in a container only.
     type: bool
 author:
   - The mesos.dind Authors (@mesos-dind)
 requirements:
   - Linux with control groups, root with CAP_SYS_ADMIN (as in C(docker run --privileged))
 notes:
-  - What was done is written to C(/run/mesos-dind/cgroup_mounts.json).
+  - C(/run/mesos-dind/cgroup_mounts.json) records the changes made.
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode and says what it would do.
+    description: Predicts the changes.
   diff_mode:
     support: full
     description: Returns the state before and after.
@@ -83,7 +84,7 @@ EXAMPLES = r"""
     mode: "0644"
   when: cgroups.cgroup_parent != ""
 
-- name: Give everything back
+- name: Take every change back
   mesos.dind.cgroup_mounts:
     state: absent
 """
@@ -92,7 +93,7 @@ RETURN = r"""
 version:
   description:
     - Which version of control groups an engine finds, V(v1), V(v2) or V(hybrid).
-    - A v2 hierarchy that is mounted beside those of v1, but used by nobody, does not make a host hybrid.
+    - A v2 hierarchy beside v1 hierarchies makes a host hybrid only if a process uses it.
   returned: success
   type: str
   sample: v1
@@ -130,29 +131,29 @@ controllers:
   elements: str
   sample: [blkio, cpu, cpuacct, cpuset, devices, freezer, memory, pids]
 leaf:
-  description: The leaf with the container's processes, seen from the cgroup namespace. Empty where there is none.
+  description: The leaf with the container's processes, seen from the cgroup namespace. Empty without a leaf.
   returned: success
   type: str
   sample: /mesos-dind
 cgroup_parent:
   description:
-    - What to give the engine as C(cgroup-parent) so that its containers stay in the group of the container.
-    - Empty where its default does that, too.
+    - The engine's C(cgroup-parent), by which its containers stay in the group of the container.
+    - Empty where the engine's default has the same effect.
   returned: success
   type: str
   sample: /docker/0f3c1a
 cpus:
-  description: How many processors the groups of the container allow; null where that is all of the machine's.
+  description: The number of processors that the container's groups allow; null for all of the machine's.
   returned: success
   type: float
   sample: 1.5
 memory:
-  description: How many bytes of memory the groups of the container allow; null where that is all of the machine's.
+  description: The bytes of memory that the container's groups allow; null for all of the machine's.
   returned: success
   type: int
   sample: 2147483648
 actions:
-  description: What was done, or would be done in check mode.
+  description: The changes made or, in check mode, predicted.
   returned: success
   type: list
   elements: str

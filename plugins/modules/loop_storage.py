@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Documentation and argument spec; the work is done in module_utils/_loop_storage.py."""
+"""Gives a container engine storage that it can work on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ short_description: Gives a container engine storage that it can work on
 version_added: 0.1.0
 description:
   - Prepares the data root of a container engine that may itself run inside a container.
-  - Where overlay works on the data root, that is used as it is. Elsewhere, as on a container's own overlay, an image
-    file with a file system is made and mounted on the data root through a loop device.
-  - What is mounted or imaged already is recognised and kept. An image that has a file system is never formatted again,
-    only grown. Two containers never get one data root or image; the second is refused.
-  - The loop device detaches itself when nothing uses it any more, also when the container is killed.
+  - Uses the data root as it is where overlay works there. Elsewhere, as on a container's own overlay, makes an image
+    file with a file system and mounts it on the data root through a loop device.
+  - Keeps an existing mount or image. An image with a file system is never formatted again, only grown.
+  - Refuses a data root or an image that another container uses.
+  - The loop device detaches itself after its last use, also when the container is killed.
 author:
   - The mesos.dind Authors (@mesos-dind)
 options:
@@ -26,15 +26,15 @@ options:
   image:
     description:
       - The image file, an absolute path. It may lie on a volume.
-      - Only used where O(strategy) is, or comes out as, V(loop).
+      - Used only with the strategy V(loop), whether given or chosen.
     type: path
     default: /var/lib/mesos-dind/docker.img
   size:
     description:
-      - The image's size. A number is in GB; the suffixes K, M, G and T are accepted, as in V(500M) or V(20G), all in
-        powers of 1024. At least 64M for ext4 and 300M for xfs.
-      - More than the image has makes it and its file system grow. A mounted ext4 grows only where the process has
-        C(CAP_SYS_RESOURCE). Less is refused.
+      - The image's size, at least 64M for ext4 and 300M for xfs. A bare number is in GB. The suffixes K, M, G and T are
+        powers of 1024, as in V(500M) or V(20G).
+      - A larger size makes the image and its file system grow. A mounted ext4 grows only if the process has
+        C(CAP_SYS_RESOURCE). The module refuses a smaller size.
     type: str
     default: "5"
   fstype:
@@ -46,58 +46,54 @@ options:
     default: ext4
   strategy:
     description:
-      - V(auto) keeps what is there; where nothing is, it takes V(overlay) if that really works on the data root,
-        otherwise V(aufs) if kernel and engine both have it, otherwise V(loop). It never takes V(vfs).
-      - V(overlay), V(aufs) and V(vfs) use the data root as it is, with a lock that a process of its own
-        (C(sleep infinity)) holds until the container ends or O(state=absent).
+      - V(auto) keeps existing data and images. For new data, V(auto) chooses V(overlay) if a trial on the data root
+        succeeds, otherwise V(aufs) if both kernel and engine have it, otherwise V(loop). It never chooses V(vfs).
+      - V(overlay), V(aufs) and V(vfs) use the data root as it is. A separate process (C(sleep infinity)) holds a lock
+        on it until the container ends or O(state=absent).
       - V(loop) uses an image.
     type: str
     choices: [auto, overlay, loop, aufs, vfs]
     default: auto
   hold:
     description:
-      - Whether, without an image, a process of its own holds a lock on the data root, so that no second container
-        uses it.
-      - V(false) is for a machine whose service manager runs one engine only. There is no process then, and nothing
-        that a reboot ends.
+      - Whether, without an image, a separate process holds a lock on the data root against a second container.
+      - V(false) is for a machine whose service manager runs one engine only.
     type: bool
     default: true
   preallocate:
     description:
-      - Whether a new image, and what is added to one that grows, gets its disk space at once. Otherwise it is sparse,
-        and a warning tells when the disk is too small for all of it.
+      - Whether a new image, and the part by which an image grows, gets its disk space at once. Otherwise the image is
+        sparse, and the module warns if the disk is too small for all of it.
     type: bool
     default: false
   mount_options:
     description:
-      - The image's mount options. They count when it is mounted; a mounted one is not mounted again.
-      - By default C(discard), which returns freed space to the host, and nothing with O(preallocate=true).
+      - The image's mount options. An image that is mounted already keeps its own.
+      - The default is C(discard), which returns freed space to the host, and none with O(preallocate=true).
         C(prjquota) is always added for xfs.
     type: list
     elements: str
   state:
     description:
-      - V(absent) unmounts the image, which detaches its loop device, or releases the lock on the data root. The
-        engine must have been stopped before.
+      - V(absent) unmounts the image, which detaches its loop device, or releases the lock on the data root. Stop the
+        engine first.
     type: str
     choices: [present, absent]
     default: present
   purge:
-    description: Whether O(state=absent) also removes the image with all that is in it.
+    description: Whether O(state=absent) also removes the image with all its data.
     type: bool
     default: false
   force:
     description:
-      - Whether a file at O(image) that holds something else than ext4 or xfs is replaced. One that has either is not
-        formatted even then.
+      - Whether to replace a file at O(image) that holds neither ext4 nor xfs. A file with either is never formatted.
     type: bool
     default: false
 attributes:
   check_mode:
     support: full
     description:
-      - Predicts exactly what a run would do. To know it, overlay is tried on the data root for a moment in check mode
-        as well.
+      - Predicts the changes exactly. For that, check mode also tries overlay on the data root for a moment.
   diff_mode:
     support: full
     description: Shows data root, image and mount before and after.
@@ -111,18 +107,18 @@ EXAMPLES = r"""
   mesos.dind.loop_storage:
   register: storage
 
-- name: Let it go, and keep the image
+- name: Unmount the image and keep it
   mesos.dind.loop_storage:
     state: absent
 
-- name: An image on a volume whose containers can be limited in size
+- name: Make an image on a volume, whose containers can be limited in size
   mesos.dind.loop_storage:
     image: /volume/docker.img
     size: 20G
     fstype: xfs
     strategy: loop
 
-- name: Undo that, data included
+- name: Remove that image with its data
   mesos.dind.loop_storage:
     image: /volume/docker.img
     state: absent
@@ -132,9 +128,9 @@ EXAMPLES = r"""
 RETURN = r"""
 storage_driver:
   description:
-    - What the engine is to be given as its storage driver. That of existing data, otherwise V(overlay2), V(aufs) or
-      V(vfs). Data of a containerd image store is reported by its snapshotter, V(overlayfs) or V(native), which needs
-      the engine's feature C(containerd-snapshotter).
+    - The storage driver for the engine, that of existing data, otherwise V(overlay2), V(aufs) or V(vfs). For data of a
+      containerd image store it is the snapshotter, V(overlayfs) or V(native), which needs the engine's feature
+      C(containerd-snapshotter).
   returned: when O(state=present)
   type: str
   sample: overlay2
@@ -144,7 +140,7 @@ strategy:
   type: str
   sample: loop
 reason:
-  description: Why it was chosen, with the result of the probe where there was one.
+  description: The reason for the strategy, with the result of the trial, if any.
   returned: when O(state=present)
   type: str
   sample: there is an image already
@@ -154,7 +150,7 @@ device:
   type: str
   sample: /dev/loop0
 image:
-  description: The image file; null where the data root itself is used.
+  description: The image file; null without an image.
   returned: when O(state=present)
   type: str
   sample: /var/lib/mesos-dind/docker.img
@@ -180,12 +176,12 @@ mount_options:
   elements: str
   sample: [discard]
 persistent:
-  description: Whether image or data root outlive the container, as far as can be seen. A warning tells if not.
+  description: Whether the image or the data root outlives the container, judged by its file system.
   returned: when O(state=present)
   type: bool
   sample: true
 actions:
-  description: What was done or, in check mode, would be done, in order.
+  description: The changes made or, in check mode, predicted, in order.
   returned: always
   type: list
   elements: str

@@ -15,17 +15,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import core as bridged_net
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import plan
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.ifupdown import MoveClient, WriteStanzas
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd import Follow, WriteFiles
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import on
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.inspect import inspect
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.parameters import Desired
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.ifupdown import MoveClient
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd import Follow
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.write_files import WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.plan import plan
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import Roots
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import resolve
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.uplink import own_routes
 from ansible_collections.mesos.dind.plugins.module_utils._host import ifupdown
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import links as _links
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import links
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Network
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome, Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-ROOTS = bridged_net.Roots()
+ROOTS = Roots()
 ABSENT = {"state": "absent"}
 
 
@@ -62,16 +67,17 @@ def converge(params: Mapping[str, Any]) -> Outcome:
 
 
 def steps(params: Mapping[str, Any]) -> list[Step[Any]]:
-    desired = bridged_net.Desired.of(params)
-    return plan.plan(desired, bridged_net.inspect(desired, Runner(), ROOTS), ROOTS)
+    desired = Desired.of(params)
+    state = inspect(desired, Runner(), ROOTS)
+    return plan(resolve(desired, state), state, ROOTS)
 
 
 def interruptions(planned: Sequence[Step[Any]]) -> Iterator[list[Step[Any]]]:
     """The prefixes of a plan, from the first step that writes files on; some end within their last step."""
-    first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles | WriteStanzas))
+    first = next(index for index, step in enumerate(planned) if isinstance(step, WriteFiles))
     for index in range(first, len(planned)):
         step = planned[index]
-        if isinstance(step, WriteFiles | WriteStanzas):
+        if isinstance(step, WriteFiles):
             for count in range(len(step.after)):
                 yield [*planned[:index], dataclasses.replace(step, after=dict([*step.after.items()][:count]))]
             for count in range(len(step.before) if not step.after else 0):
@@ -94,13 +100,13 @@ class Arranged:
 
 def arranged() -> Arranged:
     """The network, without the attributes that change by themselves."""
-    found = _links.read(Runner())
-    links = [
+    found = links.read(Runner())
+    there = [
         dataclasses.replace(link, index=0, addresses=tuple(a for a in link.addresses if not a.is_link_local))
         for link in found.links
     ]
-    routes = [route for link in found.links for route in on(found, link.name)]
-    network = Network(tuple(sorted(links, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
+    routes = [route for link in found.links for route in own_routes(found, link.name)]
+    network = Network(tuple(sorted(there, key=str)), tuple(sorted(routes, key=str)), found.neighbours)
     leasing = [link.name for link in network.links if ifupdown.is_alive(ROOTS.ifupdown.client(link.name))]
     return Arranged(network, ifupdown.states(ROOTS.ifupdown.states), leasing)
 

@@ -130,7 +130,7 @@ def test_what_would_not_last_is_refused_before_anything_is_changed(machine: Mach
     before, stanzas = machine.network(), machine.run("cat", INTERFACES)
     for text, cause in (
         (stanzas.replace("interfaces.d/*", "interfaces.d/*.cfg"), "does not have ifupdown read"),
-        (f"{stanzas}\toffload-tso off\n", "'offload-tso', which would be done to the bridge"),
+        (f"{stanzas}\toffload-tso off\n", "'offload-tso', which ifupdown would do to the bridge"),
         (stanzas.replace("dev $IFACE", "dev eth0"), "which names the device; write $IFACE"),
     ):
         machine.write(INTERFACES, text)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
-import operator
 import os
 import signal
 import subprocess
@@ -27,11 +25,18 @@ from typing import Any, TypeVar
 import pytest
 from in_child import call_in_child
 
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import core as cgroup_mounts
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.journal import Journal
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.plan import Desired
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo, namespaces
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import hierarchy_names
+from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 T = TypeVar("T")
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "mesos-dind-test"
+FLAGS = "nosuid,nodev,noexec"
 LIBC = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
 
@@ -46,15 +51,14 @@ def v1_mounts() -> dict[str, Path]:
     """The host's mounted v1 hierarchies by their names, ``cpu,cpuacct`` or ``name=systemd``; root groups only."""
     known = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines()[1:]}
     found = {}
-    for mount in mountinfo.parse(Path("/proc/self/mountinfo").read_text()):
+    for mount in mountinfo.of_this_process().mounts:
         if mount.fstype == "cgroup" and mount.root == "/":
-            names = [option for option in mount.super_options if option in known or option.startswith("name=")]
-            found[",".join(names)] = Path(mount.mount_point)
+            found[",".join(hierarchy_names(mount, known))] = Path(mount.mount_point)
     return found
 
 
 def v2_mount() -> Path | None:
-    mounts = mountinfo.parse(Path("/proc/self/mountinfo").read_text())
+    mounts = mountinfo.of_this_process().mounts
     return next((Path(mount.mount_point) for mount in mounts if mount.fstype == "cgroup2"), None)
 
 
@@ -149,12 +153,16 @@ class Container:
                 join(choices)
             return function(*args, **kwargs)
 
+        def enter_and_call() -> T:
+            self._enter()
+            # Only a child of the process that has entered is in the pid namespace.
+            return call_in_child(join_and_call)
+
         doors = [self._doors(group) for group in self.groups]
         try:
-            # Only a child of the one that has entered is in the pid namespace.
-            return call_in_child(lambda: (self._enter(), call_in_child(join_and_call))[1])
+            return call_in_child(enter_and_call)
         finally:
-            for door in functools.reduce(operator.iadd, doors, []):
+            for door in itertools.chain.from_iterable(doors):
                 os.close(door)
 
     def _doors(self, group: Path) -> list[int]:
@@ -246,3 +254,59 @@ def seed(group: Path) -> None:
     for file in ("cpuset.cpus", "cpuset.mems"):
         if (group / file).exists():
             (group / file).write_text((group.parent / file).read_text())
+
+
+def mount_as_an_engine_does() -> None:
+    """runc: fresh mounts in a cgroup namespace of its own, otherwise binds of the container's groups."""
+    groups = dict(line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    whole = {names: mounted for names, mounted in v1_mounts().items() if names in groups}
+    aside = Path("/mnt")
+    run("mount", "-t", "tmpfs", "tmpfs", str(aside))
+    run("mount", "-t", "tmpfs", "-o", f"{FLAGS},mode=755", "tmpfs", str(aside))
+    for names, mounted in (whole or dict.fromkeys(set(groups) - {""}, Path())).items():
+        target = aside / names.removeprefix("name=")
+        target.mkdir()
+        if groups[names] == "/":
+            run("mount", "-t", "cgroup", "-o", f"{FLAGS},{options(names)}", "cgroup", str(target))
+        else:
+            run("mount", "--bind", f"{mounted}{groups[names]}", str(target))
+    run("umount", "--recursive", str(ROOT))
+    run("mount", "--move", str(aside), str(ROOT))
+    run("umount", str(aside))
+    run("mount", "--make-private", "/")
+
+
+def options(names: str) -> str:
+    return f"none,{names}" if names.startswith("name=") else names
+
+
+def converge(file: Path, *, check: bool = False, runner: Runner | None = None, **wishes: Any) -> Outcome:
+    wishes = {"propagation": False, **wishes}
+    desired = Desired(Journal(file, namespaces.mount_id(Path("/proc"))), **wishes)
+    return cgroup_mounts.converge(desired, str(ROOT), runner or Runner(), check=check)
+
+
+def mounts(under: str = "/sys") -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
+    """The identity of each mount, without its numbers."""
+    return [
+        (mount.mount_point, mount.root, mount.fstype, mount.options, mount.super_options)
+        for mount in mountinfo.of_this_process().mounts
+        if mount.mount_point.startswith(under)
+    ]
+
+
+def entries() -> dict[str, str]:
+    return {entry.name: str(Path(entry).readlink()) if entry.is_symlink() else "" for entry in os.scandir(ROOT)}
+
+
+def mount_v2() -> None:
+    run("umount", "--recursive", str(ROOT))
+    run("mount", "-t", "cgroup2", "-o", FLAGS, "cgroup2", str(ROOT))
+
+
+def bind_v2() -> None:
+    """The host's whole hierarchy: mounted again from the host's cgroup namespace it would lose its options."""
+    run("mount", "--make-rprivate", "/")
+    run("mount", "--bind", str(v2_mount()), "/mnt")
+    run("umount", "--recursive", str(ROOT))
+    run("mount", "--move", "/mnt", str(ROOT))

@@ -42,7 +42,12 @@ class Namespace:
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """``function`` called in a child of this process, in the namespace; its answer or its exception."""
-        return call_in_child(lambda: (self.enter(), function(*args, **kwargs))[1])
+
+        def inside() -> T:
+            self.enter()
+            return function(*args, **kwargs)
+
+        return call_in_child(inside)
 
     def popen(self, *argv: str, **kwargs: Any) -> subprocess.Popen[str]:
         """A process of this namespace."""
@@ -59,7 +64,8 @@ class Namespace:
         self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
 
     def show(self, *argv: str) -> list[dict[str, Any]]:
-        return json.loads(self.run("ip", "-json", *argv).stdout or "[]")
+        shown: list[dict[str, Any]] = json.loads(self.run("ip", "-json", *argv).stdout or "[]")
+        return shown
 
     def addresses(self, device: str) -> list[str]:
         links = self.show("address", "show", "dev", device)

@@ -17,21 +17,26 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from ansible_collections.mesos.dind.plugins.module_utils import _plan
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities, mountinfo
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage import core as loop_storage
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Outcome
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 T = TypeVar("T")
+
+FSTYPES = pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+MIB = 1 << 20
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
@@ -224,9 +229,9 @@ class Moment:
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        def apply_counting(*args: Any) -> None:
+        def apply_counting(steps: Sequence[_plan.Step[T]], runner: Runner) -> None:
             sys.addaudithook(count)
-            apply(*args)
+            apply(steps, runner)
 
         _plan.apply = apply_counting
         return Runner()
@@ -286,7 +291,7 @@ def shut_down(mount_point: Path) -> None:
 
 def drop_capability(name: str) -> None:
     """From this process's effective ones, for good."""
-    number = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24}[name]
+    number = capabilities.NUMBERS[name]
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = ctypes.create_string_buffer(struct.calcsize("=6I"))
     checked(_LIBC.capget(header, sets))
@@ -368,7 +373,9 @@ def attached_to(home: Path) -> list[str]:
 
 def mounts_below(home: Path) -> list[str]:
     """Mount points below ``home`` in the caller's mount namespace."""
-    return [mount.mount_point for mount in mountinfo.of_this_process() if mount.mount_point.startswith(str(home))]
+    return [
+        mount.mount_point for mount in mountinfo.of_this_process().mounts if mount.mount_point.startswith(str(home))
+    ]
 
 
 def check_filesystem(image: Path) -> None:
@@ -378,3 +385,19 @@ def check_filesystem(image: Path) -> None:
     argv = ("xfs_repair", "-n", "-f", str(image)) if xfs else ("e2fsck", "-f", "-n", str(image))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(*argv: str) -> str:
+    """For calls in a container."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def remove_all(directory: Path) -> None:
+    for path in directory.glob("much-*"):
+        path.unlink()

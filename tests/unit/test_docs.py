@@ -14,7 +14,7 @@ import yaml
 from benchmark import inside, measure
 
 from ansible_collections.mesos.dind.plugins.module_utils import _argument_specs
-from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import changes
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts import delegation
 from ansible_collections.mesos.dind.plugins.module_utils._engine import drop_in, ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import filesystem
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot import settings
@@ -214,7 +214,7 @@ COUNT = {5: "five", 16: "sixteen"}
     ("page", "words"),
     [
         ("docs/boot.md", f"needs Docker {user_settings.IMAGE_STORE_SINCE} or later"),
-        ("docs/cgroups.md", f"for {COUNT[int(changes.DELEGATION_TIMEOUT)]} seconds something entered"),
+        ("docs/cgroups.md", f"for {COUNT[int(delegation.TIMEOUT)]} seconds something entered"),
         ("docs/machines.md", f"After {drop_in.AWAIT_SECONDS} s it gives up"),
         ("docs/performance.md", f"median of {inside.PASSES}, and how many processes"),
         ("docs/performance.md", f"a file of {measure.DOWNLOAD >> 20} MiB in memory"),

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The engine tool: its command line, its files, its users, and the command that it runs. No network, no root."""
+"""The engine tool: its command line, the choice of an engine, its users, and what it removes. No network, no root."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import engine
 import pytest
-from docker_engine.command import Signals, execute
-from docker_engine.layout import Layout
-from docker_engine.locks import Lock
-from docker_engine.mounts import mounts_at_or_below
-from docker_engine.processes import holders
-from docker_engine.terminal import Terminal
-from hypothesis import given
-from hypothesis import strategies as st
+from docker_engine.choice import Situation, Way, choose, new_enough
+from docker_engine.dockerd import undo
+from docker_engine.terminal import EngineError
 
 TOOL = Path(__file__).parents[2] / "tools/engine.py"
 
@@ -54,60 +50,173 @@ def test_wrong_usage_is_told_apart_from_a_failure(argv: list[str], capsys: pytes
     assert "usage: " in capsys.readouterr().err
 
 
+def status_of(*command: str) -> int:
+    """The status of `engine.execute`, in a process of its own, since it handles signals."""
+    script = "import sys, engine; sys.exit(engine.execute(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-c", script, *command], cwd=TOOL.parent, check=False).returncode
+
+
 @pytest.mark.parametrize(
     ("script", "status"),
     [("raise SystemExit(7)", 7), (f"import os; os.kill(os.getpid(), {signal.SIGKILL.value})", 137)],
 )
 def test_a_commands_status_is_passed_on(script: str, status: int) -> None:
-    assert execute(Terminal(), Signals(), [sys.executable, "-c", script], os.environ, keep=()) == status
+    assert status_of(sys.executable, "-c", script) == status
 
 
 @pytest.mark.parametrize(("command", "status"), [("/nonexistent", 127), ("/", 126)])
 def test_a_command_that_cannot_be_run(command: str, status: int) -> None:
-    assert execute(Terminal(), Signals(), [command], os.environ, keep=()) == status
+    assert status_of(command) == status
 
 
-@given(st.text("abcdefghijklmnopqrstuvwxyz/.", min_size=1, max_size=300))
-def test_names_stay_within_the_kernels_limits_however_long_the_cache_is(path: str) -> None:
-    layout = Layout(Path("/") / path)
-    assert len(layout.tag) < 16, "IFNAMSIZ"
-    assert len(f"{layout.tag}-ISOLATION-STAGE-1") <= 28, "XT_EXTENSION_MAXNAMELEN"
-    assert len(str(layout.run / "exec/containerd/containerd-debug.sock")) < 108, "sun_path"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_the_commands(number: signal.Signals) -> None:
+    # COMMAND signals its parent, the tool, and ends by what comes back.
+    assert status_of("sh", "-c", f"kill -{number.value} $PPID; while :; do sleep 1; done") == 128 + number
 
 
-def test_two_caches_are_two_engines() -> None:
-    one, other = Layout(Path("/a")), Layout(Path("/b"))
-    assert one.tag != other.tag
-    assert one.socket != other.socket
+OLD, NEW = "20.10.24", "26.1.5+dfsg1"
+BOOKWORM = Situation(root=True, distribution="debian")
+UBUNTU = Situation(root=True, distribution="ubuntu")
 
 
-def test_mounts_are_found_innermost_first_and_under_their_real_names() -> None:
-    mountinfo = "\n".join(
-        f"{number} 1 0:{number} / {point} rw - ext4 /dev/vda rw"
-        for number, point in enumerate(["/", "/run/a", r"/run/a/with\040space", "/run/ab", "/run/a/top"])
-    )
-    found = mounts_at_or_below(mountinfo, Path("/run/a"))
-    assert found == [Path("/run/a/top"), Path("/run/a/with space"), Path("/run/a")]
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [
+        (NEW, True),
+        (OLD, False),
+        ("5:24.0.7-1~ubuntu.24.04~noble", True),
+        ("23.0.0-rc.1", True),
+        ("100.0", True),
+        ("dev", False),
+        ("", False),
+    ],
+)
+def test_versions_are_told_apart_by_their_first_number(version: str, enough: bool) -> None:
+    assert new_enough(version) is enough
+
+
+@pytest.mark.parametrize(
+    ("situation", "way"),
+    [
+        # An engine that answers and is new enough is used, by anybody, whatever else there is.
+        (replace(BOOKWORM, root=False, answering="23.0.1"), Way.GIVEN),
+        (replace(BOOKWORM, answering=NEW, unpacked=True, installed=NEW, candidate=NEW), Way.GIVEN),
+        # But a docker.service that this tool has started is stopped by its last user.
+        (replace(BOOKWORM, answering=NEW, ours=True, installed=NEW), Way.INSTALLED),
+        (replace(BOOKWORM, candidate=NEW), Way.INSTALL),
+        (replace(UBUNTU, installed=OLD, candidate=NEW), Way.INSTALL),
+        (replace(BOOKWORM, installed=NEW, unpacked=True), Way.INSTALLED),
+        (replace(BOOKWORM, candidate=OLD), Way.UNPACK),
+        (BOOKWORM, Way.UNPACK),
+        (replace(BOOKWORM, installed=OLD, candidate=OLD), Way.UNPACK),
+        (replace(BOOKWORM, unpacked=True, candidate=NEW), Way.UNPACK),
+    ],
+)
+def test_where_the_engine_comes_from(situation: Situation, way: Way) -> None:
+    assert choose(situation) is way
+
+
+@pytest.mark.parametrize(
+    ("situation", "told"),
+    [
+        (replace(BOOKWORM, answering=OLD, installed=NEW, unpacked=True), f"Docker {OLD} answers, expected Docker 23 "),
+        (replace(BOOKWORM, answering=OLD, root=False), f"Docker {OLD} answers, expected Docker 23 or newer; upgrade"),
+        (replace(BOOKWORM, root=False, installed=NEW), "no engine answers, .*; start one, set DOCKER_HOST, or run"),
+        (replace(UBUNTU, candidate=OLD), "ubuntu has no Docker 23 or newer; "),
+    ],
+)
+def test_no_engine_is_told_in_one_line(situation: Situation, told: str) -> None:
+    with pytest.raises(EngineError, match=told) as caught:
+        choose(situation)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_last_user_and_nobody_else_can_have_the_engine_for_itself(tmp_path: Path) -> None:
-    first, second = Lock(tmp_path / "users.lock"), Lock(tmp_path / "users.lock")
-    assert first.take(fcntl.LOCK_SH)
-    assert second.take(fcntl.LOCK_SH)
-    assert not first.take(fcntl.LOCK_EX)
-    first.close()
-    assert second.take(fcntl.LOCK_EX)
-    second.close()
+    path = tmp_path / "users"
+    with engine.opened(path) as last:
+        with engine.opened(path) as first:
+            assert engine.take(first, fcntl.LOCK_SH)
+            assert engine.take(last, fcntl.LOCK_SH)
+            assert not engine.take(first, fcntl.LOCK_EX)
+        assert engine.take(last, fcntl.LOCK_EX)
 
 
 def test_a_command_outlives_its_tool_as_a_user(tmp_path: Path) -> None:
-    ours, other = Lock(tmp_path / "users.lock"), Lock(tmp_path / "users.lock")
-    ours.wait(fcntl.LOCK_SH)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[ours.descriptor]) as user:
-        # As if the tool were killed: closed, but not unlocked.
-        os.close(ours.descriptor)
-        assert not other.take(fcntl.LOCK_EX)
-        assert holders(tmp_path / "users.lock") == [user.pid]
-        user.communicate(b"\n")
-    assert other.take(fcntl.LOCK_EX)
-    other.close()
+    path = tmp_path / "users"
+    with engine.opened(path) as other:
+        ours = os.open(path, os.O_RDWR)
+        fcntl.flock(ours, fcntl.LOCK_SH)
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[ours]) as user:
+            # As if the tool were killed: closed, but not unlocked.
+            os.close(ours)
+            assert not engine.take(other, fcntl.LOCK_EX)
+            user.communicate(b"\n")
+        assert engine.take(other, fcntl.LOCK_EX)
+
+
+# As iptables-save tells it on a machine with another engine, whose chains have other names.
+BEFORE = """\
+*nat
+:POSTROUTING ACCEPT [5:300]
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker9 -j MASQUERADE
+COMMIT
+*filter
+:FORWARD DROP [0:0]
+:OTHER - [0:0]
+-A FORWARD -o docker9 -j OTHER
+COMMIT
+"""
+AFTER = """\
+*nat
+:POSTROUTING ACCEPT [9:540]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.18.0.0/16 ! -o docker0 -j MASQUERADE
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker9 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
+COMMIT
+*filter
+:FORWARD DROP [1:60]
+:DOCKER - [0:0]
+:DOCKER-USER - [0:0]
+:OTHER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -o br-0123456789ab -j DOCKER
+-A FORWARD -o docker0 -j DOCKER
+-A FORWARD -i docker0 ! -o docker0 -m comment --comment "a b" -j ACCEPT
+-A FORWARD -o docker9 -j OTHER
+-A FORWARD -i docker01 -j ACCEPT
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+
+
+def test_the_rules_and_bridges_of_our_engine_are_removed_and_no_others() -> None:
+    restore, bridges = undo(BEFORE, AFTER)
+    assert bridges == ["br-0123456789ab", "docker0"]
+    assert (
+        restore
+        == """\
+*nat
+-D PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-D POSTROUTING -s 172.18.0.0/16 ! -o docker0 -j MASQUERADE
+-D DOCKER -i docker0 -j RETURN
+-X DOCKER
+COMMIT
+*filter
+-D FORWARD -j DOCKER-USER
+-D FORWARD -o br-0123456789ab -j DOCKER
+-D FORWARD -o docker0 -j DOCKER
+-D FORWARD -i docker0 ! -o docker0 -m comment --comment "a b" -j ACCEPT
+-D DOCKER-USER -j RETURN
+-X DOCKER
+-X DOCKER-USER
+COMMIT
+"""
+    )
+
+
+def test_an_engine_that_was_there_before_keeps_its_rules() -> None:
+    assert undo(AFTER, AFTER) == ("*nat\nCOMMIT\n*filter\nCOMMIT\n", [])
+    assert undo("", "") == ("", [])

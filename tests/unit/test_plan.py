@@ -24,12 +24,10 @@ class World:
 
 @dataclass(frozen=True)
 class Act(Step[State]):
+    says = "act {self.name}"
     name: str
     world: World
     fails: bool = False
-
-    def __str__(self) -> str:
-        return f"act {self.name}"
 
     def effect(self, state: State) -> State:
         return dataclasses.replace(state, done=(*state.done, self.name))
@@ -60,6 +58,16 @@ def test_a_plan_that_does_not_reach_its_goal_is_an_error() -> None:
     world = World()
     with pytest.raises(DindError, match="there is still to do: act a"):
         converge(State, lambda state: [Act("a", world)], Runner(), check=False)
+
+
+def test_a_state_that_was_inspected_already_is_inspected_again_only_after_a_change() -> None:
+    looks = iter([State(("a",))])
+
+    def plan(state: State) -> list[Act]:
+        return [] if state.done else [Act("a", World())]
+
+    assert converge(lambda: next(looks), plan, Runner(), check=False, found=State(("a",))).actions == []
+    assert converge(lambda: next(looks), plan, Runner(), check=False, found=State()).after == State(("a",))
 
 
 def test_a_command_that_fails_says_which_with_what_status_and_why() -> None:

@@ -14,9 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker_engine.bootstrap import start_bootstrap
-from docker_engine.distribution import SUITE
-from docker_engine.terminal import Terminal, search_path
+from docker_engine.debian import SUITE, bootstrap
+from docker_engine.terminal import say, search_path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache/vm"
 SIZE = "12G"  # a sparse file
@@ -115,7 +114,7 @@ def provide(cache: Path = CACHE) -> SystemDisk:
     if disk.folder.is_dir():
         return disk
     cache.mkdir(parents=True, exist_ok=True)
-    Terminal().say(f"making {disk.image}, which takes some minutes")
+    say(f"making {disk.image}, which takes some minutes")
     with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as made:
         make(SystemDisk(Path(made, "system")), Path(made, "root"))
         for outdated in cache.glob("system-*"):
@@ -128,7 +127,7 @@ def make(disk: SystemDisk, root: Path) -> None:
     disk.folder.mkdir()
     root.mkdir()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mesos.dind tests/vm", "-f", str(disk.key))
-    bootstrap(root)
+    bootstrap(SUITE, ["tar", "--extract", "--numeric-owner", f"--directory={root}"], PACKAGES)
     for name, text in FILES.items():
         place(root / name, text, 0o644)
     place(root / "root/.ssh/authorized_keys", disk.key.with_suffix(".pub").read_text(), 0o600)
@@ -137,14 +136,6 @@ def make(disk: SystemDisk, root: Path) -> None:
     shutil.copyfile(next(root.glob("boot/vmlinuz-*")), disk.kernel)
     shutil.copyfile(next(root.glob("boot/initrd.img-*")), disk.initrd)
     run("mkfs.ext4", "-q", "-F", "-m", "0", "-L", "root", "-d", str(root), str(disk.image), SIZE)
-
-
-def bootstrap(root: Path) -> None:
-    """Install Debian's packages into a folder, from the archives of the host's own apt."""
-    with start_bootstrap(Terminal(), SUITE, PACKAGES) as debian:
-        subprocess.run(["tar", "--extract", "--numeric-owner", "-C", str(root)], stdin=debian.stdout, check=True)
-    if debian.returncode:
-        raise subprocess.CalledProcessError(debian.returncode, ["mmdebstrap"])
 
 
 def place(file: Path, text: str, mode: int) -> None:

@@ -87,8 +87,8 @@ def modules() -> dict[str, tuple[list[float], list[int]]]:
         data_root, image = Path(folder) / "docker", Path(folder) / "docker.img"
 
         def decide(runner: Any) -> None:
-            seen = state.inspect(data_root, image, state.Roots(), runner)
-            choice.choose("auto", seen, data_root, choice.RealTrials(data_root, runner))
+            seen = state.inspect(data_root, image, runner)
+            choice.choose("auto", seen, data_root, choice.Trials(data_root, runner))
 
         return {
             **{name: repeated(unchanged(name, parameters(name, role, settings))) for name, role in MODULES},

@@ -1,98 +1,109 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Where the engine comes from, by what there is on the machine. No I/O."""
+"""The choice of an engine, by what the machine has."""
 
 from __future__ import annotations
 
 import enum
+import os
+import platform
 import re
+import shutil
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
-from docker_engine.distribution import SUITE, Distribution
-from docker_engine.errors import EngineError
+from docker_engine.terminal import EngineError, answer, run
 
 # Older engines ask for every capability there is in `docker run --privileged`, and fail where one is missing.
 OLDEST_ENGINE = 23
-
-
-def major(version: str | None) -> int:
-    """The first number of a version: 26 for ``5:26.1.5+dfsg1-9``; -1 for none. Engines are told apart by no more."""
-    match = re.match(r"(?:\d+:)?(\d+)", version or "")
-    return int(match[1]) if match else -1
-
-
-def new_enough(version: str | None) -> bool:
-    """Whether an engine of this version will do; False for none."""
-    return major(version) >= OLDEST_ENGINE
+DEFAULT_SOCKET = Path("/run/docker.sock")
+# The environment's engine, the machine's dockerd, the distribution's docker.io, the newer Debian's docker.io.
+Way = enum.Enum("Way", "GIVEN INSTALLED INSTALL UNPACK")
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What decides where the engine comes from. Versions are None where there is none."""
+    """The facts that decide. A version is empty where there is none."""
 
     root: bool
-    answering: str | None
-    """Version of the engine that answers in the environment."""
-    distribution: Distribution
-    ours: bool = False
-    """The answering engine is the distribution's, and one of us has started it through systemd."""
-    unpacked: bool = False
-    """An engine of our own is in the cache."""
-    installed: str | None = None
-    """Version of the ``dockerd`` on the search path."""
-    candidate: str | None = None
-    """Version of ``docker.io`` that apt would install; not looked for where ``unpacked`` or ``installed``."""
-    systemd: bool = False
+    distribution: str  # ID of os-release(5)
+    answering: str = ""  # version of the environment's engine
+    ours: bool = False  # that engine is docker.service, started by this tool
+    installed: str = ""  # version of the dockerd on the search path
+    unpacked: bool = False  # the cache has the newer Debian's engine
+    candidate: str = ""  # version of docker.io that apt would install
 
 
-class Way(enum.Enum):
-    """Who runs the engine."""
-
-    GIVEN = "the environment has one"
-    SYSTEMD = "systemd runs the distribution's own"
-    OWN = "this tool runs one"
+def new_enough(version: str) -> bool:
+    """Whether an engine of a version such as ``5:26.1.5+dfsg1-9`` will do; False for none."""
+    match = re.match(r"(?:\d+:)?(\d+)", version)
+    return match is not None and int(match[1]) >= OLDEST_ENGINE
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Where the engine comes from. ``suite`` names the release to unpack it from, empty for the machine's own.
-
-    Once it is unpacked, that stays what it is.
-    """
-
-    way: Way
-    install: bool = False
-    suite: str = ""
-
-
-def choose(situation: Situation) -> Choice:
+def choose(situation: Situation) -> Way:
     """Choose an engine; raises EngineError if there can be none."""
-    if new_enough(situation.answering) and not situation.ours:
-        return Choice(Way.GIVEN)
+    wanted = f"Docker {OLDEST_ENGINE} or newer"
+    if situation.answering and not situation.ours:
+        if new_enough(situation.answering):
+            return Way.GIVEN
+        raise EngineError(f"Docker {situation.answering} answers, expected {wanted}; upgrade or stop it")
     if not situation.root:
-        raise EngineError(
-            f"no Docker engine of version {OLDEST_ENGINE} or newer answers, and only root can start one",
-            "start Docker, point DOCKER_HOST to one, or run this as root",
-        )
-    # An old engine that answers has users: its packages are left alone, and ours goes beside it.
-    alone = situation.ours or not situation.answering
-    machines_own = Way.SYSTEMD if situation.systemd else Way.OWN
-    if alone and new_enough(situation.installed):
-        return Choice(machines_own)
-    if situation.unpacked:
-        return Choice(Way.OWN, suite=SUITE)
-    if alone and not situation.installed and new_enough(situation.candidate):
-        return Choice(machines_own, install=True)
-    return Choice(Way.OWN, suite=private_suite(situation))
+        raise EngineError(f"no engine answers, expected {wanted}; start one, set DOCKER_HOST, or run this as root")
+    if new_enough(situation.installed):
+        return Way.INSTALLED
+    if not situation.unpacked and new_enough(situation.candidate):
+        return Way.INSTALL
+    if situation.distribution == "debian":
+        return Way.UNPACK
+    raise EngineError(f"{situation.distribution} has no {wanted}; install one from elsewhere, or set DOCKER_HOST")
 
 
-def private_suite(situation: Situation) -> str:
-    """The release to unpack Docker from; raises EngineError where there is none to be had."""
-    if new_enough(situation.candidate):
-        return situation.distribution.codename
-    if situation.distribution.name == "debian":
-        return SUITE
-    raise EngineError(
-        f"{situation.distribution.name} {situation.distribution.codename} has no Docker {OLDEST_ENGINE} or newer",
-        "install one from elsewhere and start it, or point DOCKER_HOST to one",
-    )
+def detect(ours: bool, unpacked: bool) -> Situation:
+    """The facts of this machine. apt is asked only where its answer decides, since it is slow."""
+    root, answering, name = os.geteuid() == 0, answering_version(), distribution()[0]
+    version = re.search(r"version ([^\s,]+)", answer("dockerd", "--version"))
+    installed = version[1] if version else ""
+    decided = answering or not root or new_enough(installed) or unpacked
+    return Situation(root, name, answering, ours, installed, unpacked, "" if decided else docker_candidate())
+
+
+def distribution() -> tuple[str, str]:
+    """The machine's distribution and its release's code name, by os-release(5)."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {"ID": "this system"}
+    return release["ID"], release.get("VERSION_CODENAME", "")
+
+
+def answering_version() -> str:
+    """The version of the environment's engine, by its own client (contexts, TLS, ssh) if there is one."""
+    if shutil.which("docker"):
+        # A remote engine may be slow, and systemd may have to start one first.
+        return answer("docker", "version", "--format={{.Server.Version}}", timeout=30)
+    scheme, _, path = os.environ.get("DOCKER_HOST", f"unix://{DEFAULT_SOCKET}").partition("://")
+    return server_version(Path(path)) if scheme == "unix" else ""
+
+
+def server_version(path: Path) -> str:
+    """The version of the engine that answers on a unix socket within 5 s; empty without an answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+            version = re.search(r'"Version":\s*"([^"]+)"', connection.makefile().read())
+        except OSError:
+            version = None
+    return version[1] if version else ""
+
+
+def docker_candidate() -> str:
+    """The version of docker.io that apt would install, after an update if apt has no lists yet."""
+    if not shutil.which("apt-get"):
+        return ""
+    if not answer("apt-cache", "policy", "docker.io"):
+        run("apt-get", "--quiet", "update")
+    candidate = re.search(r"Candidate: (\d\S*)", answer("apt-cache", "policy", "docker.io"))
+    return candidate[1] if candidate else ""

@@ -1,172 +1,160 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A dockerd of our own: its start, its end, and what is removed after it."""
+"""The one engine of this machine that the tool runs: its start, its end, and the removal of its leftovers."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from docker_engine.api import engine_says, server_version
-from docker_engine.bridge import add_bridge, remove_bridge, uplink_mtu
-from docker_engine.errors import EngineError
-from docker_engine.firewall import Firewall
-from docker_engine.layout import Layout
-from docker_engine.mounts import unmount
-from docker_engine.packages import require_programs
-from docker_engine.processes import Process, command_lines
-from docker_engine.programs import library_folders
-from docker_engine.terminal import Terminal, search_path
+from docker_engine.choice import DEFAULT_SOCKET, server_version
+from docker_engine.debian import require
+from docker_engine.terminal import EngineError, answer, run, say
 
-START_SECONDS = 60.0
-# dockerd gives its containers 15 s (its --shutdown-timeout) and then needs a moment for itself.
-STOP_SECONDS = 30.0
+RUN = Path("/run/mesos-dind-engine")
+CONFIG, LAUNCH, LOG, SOCKET = (RUN / name for name in ("daemon.json", "launch", "dockerd.log", "docker.sock"))
+FAMILIES = ("iptables", "ip6tables")
+BY_SYSTEMD = RUN / "started-by-systemd"
+# dockerd gives its containers 15 s (its --shutdown-timeout) to end.
+START_SECONDS, STOP_SECONDS = 60.0, 30.0
+# The unpacked programs and libraries cover the machine's own; all other files stay in sight, as for bind mounts.
+OVERLAY = "cd {root}\nmount -t overlay -o ro,lowerdir=usr:/usr overlay /usr\ncd /\n"
 
 
-class OwnDaemon:
-    """A dockerd of our own, on this machine's kernel but with nothing of this machine's Docker.
+def start(root: Path | None, cache: Path) -> Path:
+    """Have the engine run, with its data in ``cache``; returns its socket, raises EngineError if it does not answer.
 
-    ``programs`` is the folder that it was unpacked in, None for the programs that are installed.
+    ``root`` is an unpacked system with Docker; None if Docker is installed.
     """
-
-    def __init__(self, terminal: Terminal, layout: Layout, programs: Path | None) -> None:
-        self._terminal, self._layout, self._programs = terminal, layout, programs
-        self._bridge = layout.tag
-        self._answered = False
-        self._rules = Firewall(terminal, layout.tag)
-
-    @property
-    def socket(self) -> Path:
-        return self._layout.socket
-
-    def running(self) -> bool:
-        """Whether it is there and answers; raises EngineError if it is there and does not."""
-        pid = self._pid()
-        if pid is not None:
-            self._await_answer(pid)
-        return pid is not None
-
-    def start(self) -> None:
-        """Start it and wait until it answers; raises EngineError with the log's end shown if it does not."""
-        require_programs(self._terminal, engine_needs())
-        self._layout.run.mkdir(mode=0o711, exist_ok=True)
-        self._layout.config.parent.mkdir(parents=True, exist_ok=True)
-        # Of an engine that was killed: dockerd takes any process of that number for a living engine.
-        self._layout.pid_file.unlink(missing_ok=True)
-        add_bridge(self._terminal, self._bridge)
-        self._layout.config.write_text(json.dumps(self._configuration(), indent=2) + "\n")
-        if self._layout.log.exists():
-            self._layout.log.replace(self._layout.log.with_suffix(".log.1"))
-        self._terminal.say("starting dockerd")
-        process = self._spawn()
-        try:
-            self._await_answer(process.pid)
-        except BaseException:
-            self._end(process.pid)
-            raise
-        driver = engine_says(self.socket, "/info").get("Driver")
-        self._terminal.say(f"Docker {server_version(self.socket)} answers, with its files on {driver}")
-        if driver == "vfs":
-            self._terminal.say("that is slow: set XDG_CACHE_HOME to a folder where overlay works (ext4, xfs)")
-
-    def stop(self) -> None:
-        """Stop it and its containers, and remove its bridges, chains, sockets and mounts. Its images stay."""
-        if self._pid() is None and self._answered:
-            self._terminal.say(f"dockerd has ended while it was in use; its log is {self._layout.log}")
-        if self._pid() is None and self._orphans():
-            self._terminal.say("a dockerd that was killed has left processes behind, which a new one ends")
-            self.start()
-        pid = self._pid()
-        if pid is not None:
-            self._terminal.say("stopping dockerd")
-            self._end(pid)
-        bridges = self._rules.remove()
-        for bridge in dict.fromkeys([*bridges, self._bridge]):
-            remove_bridge(self._terminal, bridge)
-        # A dockerd that was killed leaves its network namespace, and its data root mounted on itself.
-        unmount(self._terminal, self._layout.run, self._layout.data)
-        shutil.rmtree(self._layout.run, ignore_errors=True)
-
-    def _pid(self) -> int | None:
-        """The number of our dockerd, None if there is none. Its pid file may be missing yet, or have outlived it."""
-        ours = [b"--config-file", os.fsencode(self._layout.config)]
-        return next((pid for pid, arguments in command_lines() if arguments[1:3] == ours), None)
-
-    def _orphans(self) -> bool:
-        """Whether a containerd or a container's shim of ours lives: each has our containerd's files as an argument."""
-        mark = os.fsencode(self._layout.run / "exec")
-        return any(argument.startswith(mark) for _, arguments in command_lines() for argument in arguments)
-
-    def _await_answer(self, pid: int) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        with contextlib.closing(Process(pid)) as process:
-            while server_version(self.socket) is None:
-                # This is where the time is spent, and it ends at once if dockerd does.
-                if process.ended(within=0.05):
-                    raise self._failure("dockerd ended while it was starting")
-                if time.monotonic() > deadline:
-                    raise self._failure(f"dockerd (process {pid}) does not answer after {START_SECONDS:g} s")
-        self._answered = True
-
-    def _failure(self, cause: str) -> EngineError:
-        """An error about dockerd, with the end of its log shown before it."""
-        lines = self._layout.log.read_text(errors="replace").splitlines() if self._layout.log.exists() else []
-        for line in lines[-15:]:
-            self._terminal.tell(f"dockerd: {line}")
-        return EngineError(cause, f"the end of its log is above, all of it in {self._layout.log}")
-
-    def _end(self, pid: int) -> None:
-        with contextlib.closing(Process(pid)) as process:
-            process.send(signal.SIGTERM)
-            if not process.ended(within=STOP_SECONDS):
-                self._terminal.say(f"dockerd did not stop within {STOP_SECONDS:g} s, killing it")
-                process.send(signal.SIGKILL)
-                process.ended(within=STOP_SECONDS)
-
-    def _configuration(self) -> dict[str, object]:
-        return {
-            "hosts": [f"unix://{self.socket}"],
-            "data-root": str(self._layout.data),
-            "exec-root": str(self._layout.run / "exec"),
-            "pidfile": str(self._layout.pid_file),
-            "bridge": self._bridge,
-            "mtu": uplink_mtu(self._terminal),
-            "group": "root",
-        }
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        roots = [self._programs] if self._programs else []
-        path = [str(root / folder) for root in roots for folder in ("usr/sbin", "usr/bin")]
-        path = [str(self._rules.wrappers(self._layout.run)), *path, search_path()]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
-        environment["PATH"] = ":".join(path)
-        if libraries := [str(folder) for root in roots for folder in library_folders(root)]:
-            environment["LD_LIBRARY_PATH"] = ":".join(libraries)
-        dockerd = shutil.which("dockerd", path=environment["PATH"])
-        if not dockerd:
-            raise EngineError("there is no dockerd", f"remove {self._layout.cache / 'programs'} and run this again")
-        with self._layout.log.open("wb") as log:
-            return subprocess.Popen(
-                [dockerd, "--config-file", str(self._layout.config)],
-                env=environment,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    cache.mkdir(parents=True, exist_ok=True)
+    RUN.mkdir(mode=0o711, exist_ok=True)
+    if find():
+        await_answer(lambda: find() > 0)
+        return SOCKET
+    if root is None and Path("/run/systemd/system").is_dir():
+        BY_SYSTEMD.touch()
+        run("systemctl", "start", "docker.service")
+        return DEFAULT_SOCKET
+    require(iptables="iptables", ip="iproute2")
+    for family in FAMILIES:
+        if not (RUN / family).exists():  # else a killed dockerd has left it
+            (RUN / family).write_text(answer(f"{family}-save"))
+    settings = {
+        "hosts": [f"unix://{SOCKET}"], "data-root": str(cache / "data"), "exec-root": str(RUN / "exec"),
+        "pidfile": str(RUN / "docker.pid"), "group": "root", "mtu": uplink_mtu(),
+    }  # fmt: skip
+    CONFIG.write_text(json.dumps(settings))
+    LOG.unlink(missing_ok=True)
+    LOG.symlink_to(cache / "dockerd.log")
+    overlay = OVERLAY.format(root=shlex.quote(str(root))) if root else ""
+    LAUNCH.write_text(f"set -e\n{overlay}exec dockerd --config-file {CONFIG} >{LOG} 2>&1\n")
+    launch()
+    return SOCKET
 
 
-def engine_needs() -> dict[str, str]:
-    """Programs that dockerd calls, with their packages in Debian and Ubuntu."""
-    needs = {"iptables": "iptables", "ip": "iproute2"}
-    apparmor = Path("/sys/module/apparmor/parameters/enabled")
-    if apparmor.is_file() and apparmor.read_text().startswith("Y"):
-        needs["apparmor_parser"] = "apparmor"
-    return needs
+def launch() -> None:
+    """Run dockerd in a mount namespace of its own, which takes all its mounts with it."""
+    say("starting dockerd")
+    # A killed dockerd leaves its pid file. The next one takes any process of that number for a living engine.
+    (RUN / "docker.pid").unlink(missing_ok=True)
+    command = ["unshare", "--mount", "--propagation=slave", "sh", str(LAUNCH)]
+    process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        await_answer(lambda: process.poll() is None)
+    except BaseException:
+        end(process.pid)
+        raise
+
+
+def await_answer(lives: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server_version(SOCKET):
+        if not lives() or time.monotonic() > deadline:
+            lines = LOG.read_text(errors="replace").splitlines() if LOG.exists() else []
+            say("\n".join(["the last lines of dockerd's log:", *lines[-15:]]))
+            raise EngineError(f"dockerd does not answer; its log is {LOG.resolve()}")
+        time.sleep(0.05)
+
+
+def processes(arguments: str) -> list[int]:
+    """The processes that have such arguments, each of which ends with a null character."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            if arguments.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def find() -> int:
+    """The process number of our dockerd; 0 without one."""
+    return next(iter(processes(f"dockerd\0--config-file\0{CONFIG}\0")), 0)
+
+
+def end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while find() == pid:
+            time.sleep(0.05)
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+
+
+def stop() -> None:
+    """Stop the engine and its containers, and remove its chains, bridges and sockets. Its images stay."""
+    if BY_SYSTEMD.exists():
+        say("stopping docker.service")
+        run("systemctl", "stop", "docker.socket", "docker.service")
+    else:
+        if not find():
+            say(f"dockerd has ended before its users; its log is {LOG.resolve()}")
+            if processes(f"\0{RUN}/exec"):  # containers and their containerd outlive it; a new dockerd ends them
+                launch()
+        if pid := find():
+            say("stopping dockerd")
+            end(pid)
+        for family in FAMILIES:
+            restore, bridges = undo((RUN / family).read_text(), answer(f"{family}-save"))
+            run(f"{family}-restore", "--noflush", "--wait", text=restore)
+            for bridge in bridges:
+                answer("ip", "link", "delete", bridge)
+    shutil.rmtree(RUN, ignore_errors=True)
+
+
+def undo(before: str, after: str) -> tuple[str, list[str]]:
+    """The input of iptables-restore that removes a dockerd's rules and chains, and its bridges; from iptables-save."""
+    old, new = tables(before), tables(after)
+    added = {table: [line for line in new[table] if line not in old.get(table, [])] for table in new}
+    # For each of its bridges, dockerd has a rule that leads to one of its chains.
+    lead = re.compile(r"^-A (?:FORWARD|DOCKER\S*) -o (\S+) .*-j DOCKER\S*$", re.MULTILINE)
+    bridges = list(dict.fromkeys(lead.findall("\n".join(added.get("filter", [])))))
+    ours = re.compile(rf"-A (.* )?(DOCKER\S*|{'|'.join(map(re.escape, [*bridges, 'DOCKER']))})( |$)")
+    restore = ""
+    for table, lines in added.items():
+        rules = [f"-D{line[2:]}" for line in lines if ours.match(line)]
+        chains = [f"-X {name}" for name in re.findall(r"^:(DOCKER\S*)", "\n".join(lines), re.MULTILINE)]
+        restore += "\n".join([f"*{table}", *rules, *chains, "COMMIT\n"])
+    return restore, bridges
+
+
+def tables(saved: str) -> dict[str, list[str]]:
+    """The chains and rules of each table, without counters."""
+    plain = re.sub(r"^(:\S+) .*$", r"\1", saved, flags=re.MULTILINE)
+    found = re.findall(r"^\*(\w+)\n(.*?)^COMMIT$", plain, re.MULTILINE | re.DOTALL)
+    return {name: lines.splitlines() for name, lines in found}
+
+
+def uplink_mtu() -> int:
+    """The MTU of the default route's device in bytes: a tunnel's is smaller, and packets of 1500 vanish in it."""
+    devices = re.findall(r" dev (\S+)", answer("ip", "-4", "route", "show", "default"))
+    return int(Path("/sys/class/net", devices[0], "mtu").read_text()) if devices else 1500

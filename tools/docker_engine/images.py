@@ -4,73 +4,41 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from docker_engine.bootstrap import start_bootstrap
-from docker_engine.distribution import SUITE, machine_distribution
-from docker_engine.errors import EngineError
-from docker_engine.packages import require_programs
-from docker_engine.terminal import Terminal
+from docker_engine.choice import distribution
+from docker_engine.debian import SUITE, bootstrap
+from docker_engine.terminal import EngineError, answer, run, say
 
 BASE_IMAGE, TASK_IMAGE = f"mesos-dind-base:{SUITE}", "mesos-dind-task:latest"
 TASK_FOLDER = Path(__file__).resolve().parents[2] / "tests/images/task"
 
 
-def image_exists(terminal: Terminal, name: str) -> bool:
-    """Whether the engine of the environment has an image; raises EngineError without an engine."""
-    try:
-        return bool(terminal.ask("docker", "image", "ls", "--quiet", name).strip())
-    except EngineError as error:
-        raise EngineError(str(error), "run this inside `tools/engine.py run --`") from None
+def image_exists(name: str) -> bool:
+    """Whether the environment's engine has an image; raises EngineError without an engine."""
+    if not answer("docker", "version"):
+        raise EngineError("no Docker engine answers; run this inside `tools/engine.py run --`")
+    return bool(answer("docker", "image", "ls", "--quiet", name))
 
 
-def base_image(terminal: Terminal, suite: str, name: str) -> None:
+def base_image(suite: str, name: str) -> None:
     """Make the image ``name`` of Debian's (or Ubuntu's) minimal system, unless it exists."""
-    if image_exists(terminal, name):
-        terminal.say(f"{name} exists")
+    own = distribution()[0]
+    if image_exists(name):
         return
-    own = machine_distribution()
-    if suite == SUITE and own.name != "debian":
-        cure = f"tag one as {name}, or give --suite {own.codename or 'SUITE'} and a --name"
-        raise EngineError(f"{own.name}'s archive has no {suite} to make an image of", cure)
-    require_programs(terminal, {"mmdebstrap": "mmdebstrap"})
-    terminal.say(f"making {name} with mmdebstrap, which takes half a minute")
+    if suite == SUITE and own != "debian":
+        raise EngineError(f"{own}'s archive has no {suite}; tag an image as {name}, or give another --suite and --name")
+    say(f"making {name} with mmdebstrap, which takes half a minute")
     # Not under its name yet: the import also succeeds where mmdebstrap broke off.
-    terminal.ask("docker", "tag", import_archive(start_bootstrap(terminal, suite)), name)
-    terminal.say(f"{name} is made")
+    run("docker", "tag", bootstrap(suite, ["docker", "import", "-"]), name)
 
 
-def import_archive(bootstrap: subprocess.Popen[bytes]) -> str:
-    """The id of the image that the engine makes of mmdebstrap's archive; raises EngineError if either fails."""
-    with bootstrap:
-        try:
-            imported = subprocess.run(
-                ["docker", "import", "-"],
-                stdin=bootstrap.stdout,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-        except BaseException:
-            bootstrap.terminate()
-            raise
-    image = imported.stdout.strip()
-    if bootstrap.returncode:
-        subprocess.run(["docker", "image", "rm", image], stdout=subprocess.DEVNULL, check=False)
-    if bootstrap.returncode or imported.returncode:
-        raise EngineError("`mmdebstrap | docker import` failed", "its output is above")
-    return image
-
-
-def task_image(terminal: Terminal, base: str, name: str) -> None:
+def task_image(base: str, name: str) -> None:
     """Build the image ``name`` that the tests run as a task, unless it exists."""
-    if image_exists(terminal, name):
-        terminal.say(f"{name} exists")
+    if image_exists(name):
         return
     if base == BASE_IMAGE:
-        base_image(terminal, SUITE, base)
-    terminal.say(f"building {name} from {base}")
-    argument = f"--build-arg=BASE_IMAGE={base}"
-    terminal.show("docker", "buildx", "build", "--load", argument, f"--tag={name}", str(TASK_FOLDER))
-    terminal.say(f"{name} is built")
+        base_image(SUITE, base)
+    say(f"building {name} from {base}")
+    build = ("docker", "buildx", "build", "--load", f"--build-arg=BASE_IMAGE={base}", f"--tag={name}")
+    run(*build, str(TASK_FOLDER))

@@ -1,99 +1,80 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Inner containers resolve outer names also where the outer resolver is on a loopback address.
+"""DNS for inner containers if the outer resolver is on a loopback address.
 
-dockerd takes no loopback address over from resolv.conf and, where there is no other, gives its containers public
-resolvers. So they are told the bridge's address instead, and what they send to its port 53 is passed on to the
-resolver, as kind does it (kubernetes-sigs/kind, images/base/files/usr/local/bin/entrypoint).
+dockerd ignores loopback addresses in resolv.conf and, without any other address there, gives its containers public
+resolvers. So we give containers the bridge's address, and redirect queries to its port 53 to the resolver, as kind does
+(kubernetes-sigs/kind, images/base/files/usr/local/bin/entrypoint).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import SetSysctl, State
-from ansible_collections.mesos.dind.plugins.module_utils._host import resolver as _resolver
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import rules
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record import BRIDGE
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.rules import SetRules
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import State
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.sysctls import ROUTE_LOCALNET, SetSysctl
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.target import Target
+from ansible_collections.mesos.dind.plugins.module_utils._host import resolver as outer_resolver
 from ansible_collections.mesos.dind.plugins.module_utils._host.resolver import Resolver
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import iptables
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.iptables import COMMENT, Rule
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.iptables import COMMENT, OWN_CHAINS, Purpose, Rule
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
-from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# Of all devices, because dockerd makes bridges later: its default one, and one for each network of a user's own.
-ROUTE_LOCALNET = "net/ipv4/conf/all/route_localnet"
-CHAIN = f"{iptables.OWN_CHAINS}DNS"
-# What ROUTE_LOCALNET would let in: neighbours who address, or pretend to be, this machine's loopback (CVE-2020-8558).
+CHAIN = f"{OWN_CHAINS}DNS"
+# ROUTE_LOCALNET alone would let neighbours address, or pretend to be, this machine's loopback (CVE-2020-8558).
 GUARD = tuple(
-    Rule("raw", ("-A", "PREROUTING", side, "127.0.0.0/8", "!", "-i", "lo", *COMMENT, "-j", "DROP"))
+    Rule("raw", ("-A", "PREROUTING", side, "127.0.0.0/8", "!", "-i", "lo", *COMMENT, "-j", "DROP"), Purpose.GUARD)
     for side in ("-d", "-s")
 )
 
 
 def redirection(resolver: Resolver, address: str, outside: Sequence[str]) -> tuple[Rule, ...]:
-    """Rules that pass questions to ``address`` on to the resolver, but not what matches ``outside``.
+    """Rules that redirect queries to ``address``, except packets that match ``outside``, to the resolver.
 
-    Also what is asked from here: containers on the host's network are told the same nameserver.
+    Queries of this machine too: containers on the host's network have the same nameserver.
     """
     jumps = [("-A", hook, "-d", f"{address}/32", *COMMENT, "-j", CHAIN) for hook in ("PREROUTING", "OUTPUT")]
     spared = [("-A", CHAIN, *outside, *COMMENT, "-j", "RETURN")] if outside else []
     passed = [
         ("-A", CHAIN, "-p", protocol, "-m", protocol, "--dport", "53", *COMMENT, "-j", "DNAT", "--to-destination", to)
         for protocol, to in (
-            ("udp", f"{_resolver.ADDRESS}:{resolver.udp}"),
-            ("tcp", f"{_resolver.ADDRESS}:{resolver.tcp}"),
+            ("udp", f"{outer_resolver.ADDRESS}:{resolver.udp}"),
+            ("tcp", f"{outer_resolver.ADDRESS}:{resolver.tcp}"),
         )
     ]
-    return tuple(Rule("nat", words) for words in (*jumps, *spared, *passed))
+    return tuple(Rule("nat", words, Purpose.REDIRECT) for words in (*jumps, *spared, *passed))
 
 
-def plan(wanted: Sequence[Rule], state: State, proc: Path) -> list[Step[State]]:
-    """What makes ``wanted`` the redirection; none is wanted where it is empty.
+def plan(target: Target, state: State, proc: Path) -> list[Step[State]]:
+    """Arrange the redirection, or remove it if the target has none.
 
-    The guard is there exactly where it was this plan that opened ROUTE_LOCALNET, and so remembers it. What a killed run
-    has left behind is undone as if this run had done it.
+    The guard shows that we opened ROUTE_LOCALNET. Undone, a killed run's changes are gone too.
     """
-    nat = state.rules_of("nat")
-    raw = tuple(rule for rule in state.rules_of("raw") if rule not in state.letting_through)
-    nat_before, raw_before = ((), ()) if state.is_half_done else (nat, raw)
-    is_open = state.sysctls.get(ROUTE_LOCALNET) == "1"
-    is_left_open = is_open and raw != raw_before
-    redirect = (
-        [] if set(wanted) == set(nat) and nat == nat_before else [SetRules("nat", nat, tuple(wanted), nat_before)]
-    )
+    wanted = _wanted(target, state)
+    redirect = rules.replace_all(state, Purpose.REDIRECT, wanted)
+    guard, is_open = state.rules_for(Purpose.GUARD), state.sysctls.get(ROUTE_LOCALNET) == "1"
     if wanted:
-        is_guarded = set(raw) == set(GUARD) and raw == raw_before
-        guard = [] if is_guarded or (is_open and not raw) else [SetRules("raw", raw, GUARD, raw_before)]
-        closed = "0" if raw else state.sysctls.get(ROUTE_LOCALNET)
-        opening = [] if is_open and not is_left_open else [SetSysctl(proc, ROUTE_LOCALNET, "1", closed)]
-        return [*guard, *opening, *redirect]
-    closing = [SetSysctl(proc, ROUTE_LOCALNET, "0", "1")] if raw and is_open else []
-    return [*redirect, *closing, *([SetRules("raw", raw, (), raw)] if raw else [])]
+        return [*_open(state, guard, is_open, proc), *redirect]
+    closing = [SetSysctl(proc, ROUTE_LOCALNET, "0", "1")] if guard and is_open else []
+    return [*redirect, *closing, *([SetRules(Purpose.GUARD, guard, (), guard)] if guard else [])]
 
 
-@dataclass(frozen=True)
-class SetRules(Step[State]):
-    """``rules`` in the place of those that are ``there``, and ``before`` when this is undone."""
+def _wanted(target: Target, state: State) -> tuple[Rule, ...]:
+    if state.resolver is None or not target.dns:
+        return ()
+    if target.mode == BRIDGE:
+        outside = ["!", "-s", target.fixed_cidr, "-i", state.bridge]
+    else:
+        outside = ["-i", state.uplink] if state.uplink else []
+    return redirection(state.resolver, target.dns[0], outside)
 
-    table: str
-    there: tuple[Rule, ...]
-    rules: tuple[Rule, ...]
-    before: tuple[Rule, ...]
 
-    def __str__(self) -> str:
-        if self.table == "raw":
-            return f"{'drop' if self.rules else 'no longer drop'} what comes from outside for the loopback"
-        return f"{'pass' if self.rules else 'no longer pass'} inner containers' questions on to {_resolver.ADDRESS}"
-
-    def effect(self, state: State) -> State:
-        others = tuple(rule for rule in state.rules if rule not in self.there)
-        return replace(state, rules=(*others, *self.rules))
-
-    def do(self, runner: Runner) -> None:
-        iptables.change(runner, self.table, self.there, self.rules)
-
-    def undo(self, runner: Runner) -> None:
-        known = {*self.before, *self.there, *self.rules}
-        there = [rule for rule in iptables.read(runner) if rule in known]
-        iptables.change(runner, self.table, there, self.before)
+def _open(state: State, guard: tuple[Rule, ...], is_open: bool, proc: Path) -> list[Step[State]]:
+    if is_open and not guard:  # by somebody else
+        return []
+    is_left_open = is_open and state.is_half_done
+    opening = [SetSysctl(proc, ROUTE_LOCALNET, "1", "0" if guard else state.sysctls.get(ROUTE_LOCALNET))]
+    return [*rules.replace_all(state, Purpose.GUARD, GUARD), *(opening if is_left_open or not is_open else [])]

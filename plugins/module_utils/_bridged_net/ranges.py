@@ -1,16 +1,18 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Carving an agent's range out of the outer network. Pure arithmetic; only this file knows the rules."""
+"""Carving an agent's range out of the outer network. All rules about ranges are here."""
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, Literal
 
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._errors import ParameterError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import addresses
 
 if TYPE_CHECKING:
     from netaddr import IPAddress, IPNetwork
@@ -23,7 +25,7 @@ SUGGESTIONS_LOOKED_AT = 4096
 
 
 class RangeError(ParameterError):
-    """A range that cannot be had; the line holds the numbers."""
+    """A range that is not available; the message has the numbers."""
 
     def __init__(self, cause: str, parameter: str = "offset") -> None:
         super().__init__(cause, parameter)
@@ -33,32 +35,23 @@ def parse_offset(text: str) -> int | Literal["auto"]:
     """The offset in addresses, or "auto". Raises ValueError that says what is allowed. Needs no netaddr."""
     if text == AUTO:
         return AUTO
-    try:
-        return int(ipaddress.IPv4Address(text if "." in text else _integer(text)))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an offset: allowed is {ALLOWED}") from None
-
-
-def _integer(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise ValueError(text)
-    return int(text)
+    with contextlib.suppress(OSError, ValueError):
+        number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big") if "." in text else int(text)
+        if text.isascii() and text.replace(".", "").isdecimal() and number < 1 << BITS:
+            return number
+    raise ValueError(f"{text!r} is not an offset: allowed is {ALLOWED}")
 
 
 def network(text: str, parameter: str = "offset") -> IPNetwork:
     """``text`` (address/prefix) as netaddr's network, host bits kept. Raises RangeError about ``parameter``."""
     try:
-        from netaddr import AddrFormatError, IPNetwork
-    except ImportError:
-        raise DindError("needs the Python library netaddr", cure="install it (python3-netaddr)") from None
-    try:
-        return IPNetwork(text)
-    except (AddrFormatError, ValueError):
+        return addresses.network(text)
+    except ValueError:
         raise RangeError(f"{text!r} is not a network in CIDR notation", parameter) from None
 
 
 def networks(text: str) -> list[IPNetwork]:
-    """What ``text`` covers: an address, a network in CIDR notation (as a whole), or a span "first-last".
+    """The networks that cover ``text``: an address, a network in CIDR notation, or a span "first-last".
 
     Raises RangeError.
     """
@@ -70,7 +63,7 @@ def networks(text: str) -> list[IPNetwork]:
     try:
         return IPRange(first.strip(), last.strip()).cidrs()
     except (AddrFormatError, ValueError):
-        raise RangeError(f"{text!r} is no span of addresses, from a first one to a last one") from None
+        raise RangeError(f"{text!r} is no span of addresses, from the first to the last") from None
 
 
 def meet(one: IPNetwork, other: IPNetwork) -> bool:
@@ -86,13 +79,13 @@ def carve(
     gateway: IPAddress | None,
     peers: Iterable[IPNetwork] = (),
 ) -> IPNetwork:
-    """The range of the agent whose own address on ``subnet`` is ``host``.
+    """The range of the agent with the address ``host`` on ``subnet``.
 
-    ``offset`` counts from the subnet's network address (a dotted quad or an integer; plain 32-bit addition), or
-    is "auto": the range then follows from the host number alone. ``size`` is the range's prefix length; None is
-    24, or with "auto" half of what the subnet leaves. Raises RangeError when the range would not be aligned or
-    not lie inside the subnet, or would hold the network's, the broadcast, the gateway's or the agent's own
-    address or an address of a peer's range. Nothing is ever masked or moved silently.
+    ``offset`` counts addresses from the subnet's network address, as a dotted quad or an integer. With "auto" the range
+    follows from the host number alone. ``size`` is the range's prefix length; None means 24, or with "auto" half of the
+    bits that the subnet leaves. Raises RangeError for a range that is not aligned, that lies outside the subnet, or
+    that holds the network, broadcast, gateway's or agent's own address or an address of a peer's range. Never masks or
+    moves a range silently.
     """
     try:
         wanted = parse_offset(offset)
@@ -108,8 +101,8 @@ def carve(
 def vacant(subnet: IPNetwork, size: int, taken: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
     """The ranges of prefix length ``size`` that meet none of ``taken`` and that `carve` gives, lowest first.
 
-    To `carve` they are good with every own address and gateway that is in ``taken`` or in the subnet's first range.
-    Raises RangeError when ``size`` is no proper part of the subnet.
+    `carve` gives them for every own address and gateway that is in ``taken`` or in the subnet's first range. Raises
+    RangeError if ``size`` is not a proper part of the subnet.
     """
     from netaddr import IPSet
 
@@ -119,7 +112,7 @@ def vacant(subnet: IPNetwork, size: int, taken: Iterable[IPNetwork]) -> Iterator
 
 
 def _ends(subnet: IPNetwork) -> tuple[tuple[str, IPAddress], ...]:
-    """The addresses that no range may hold, whoever asks."""
+    """The addresses that no range of any agent may hold."""
     return (("network address", subnet.network), ("broadcast address", subnet[-1]))
 
 
@@ -129,7 +122,7 @@ def _size(subnet: IPNetwork, size: int | None, *, auto: bool) -> int:
     if size is None:
         size = subnet.prefixlen + (BITS - subnet.prefixlen + 1) // 2 if auto else DEFAULT_SIZE
     if not subnet.prefixlen < size <= BITS:
-        allowed = f"from {subnet.prefixlen + 1} to {BITS}" if subnet.prefixlen < BITS else "none: it has no room at all"
+        allowed = f"from {subnet.prefixlen + 1} to {BITS}" if subnet.prefixlen < BITS else "none, it has no room"
         raise RangeError(
             f"a range of size {size} is no proper part of the outer network {subnet.cidr}; allowed: {allowed}"
         )
@@ -172,13 +165,13 @@ class _Carving:
         return self._network(offset)
 
     def _network(self, offset: int) -> IPNetwork:
-        return network(f"{ipaddress.IPv4Address(self.subnet.first + offset)}/{self.size}")
+        return addresses.network((self.subnet.first + offset, self.size))
 
     def _fault(self, offset: int) -> str:
-        """What is wrong with the aligned ``offset``; empty when nothing is."""
+        """The fault of the aligned ``offset``; empty without one."""
         if offset + self.span > self.subnet.size:
             end = self.subnet.first + offset
-            where = ipaddress.IPv4Address(end) if end < 1 << BITS else "beyond 255.255.255.255"
+            where = addresses.network((end, BITS)).ip if end < 1 << BITS else "beyond 255.255.255.255"
             return f"starts at {where}, outside the outer network"
         found = self._network(offset)
         for what, address in (
@@ -194,11 +187,11 @@ class _Carving:
         return ""
 
     def _nearest(self, offset: int, text: str) -> str:
-        """The nearest offsets on either side that would do, in the notation that was used."""
+        """The nearest good offsets on either side, in the user's notation."""
         last = (self.subnet.size - self.span) // self.span
         start = min(offset // self.span, last)
         write: Callable[[int], str] = (
-            str if "." not in text and text != AUTO else lambda n: str(ipaddress.IPv4Address(n))
+            str if "." not in text and text != AUTO else lambda n: str(addresses.network((n, BITS)).ip)
         )
         below = self._first_good(range(start, -1, -1))
         above = self._first_good(takewhile(lambda index: index <= last, count(start + 1)))

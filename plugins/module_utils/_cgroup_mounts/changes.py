@@ -1,143 +1,49 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The changes that ``cgroup_mounts`` can make, each with its way back, and the journal of those that were made."""
+"""The changes to mounts, links and files, each with its way back."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import errno
-import json
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TypeVar
 
-from ansible_collections.mesos.dind.plugins.module_utils import _plan
-from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file, mountinfo
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import (
-    Membership,
-    MountTree,
-    Version,
-    is_below,
+from ansible_collections.mesos.dind.plugins.module_utils._cgroup_mounts.state import (
+    FLAGS,
+    Change,
+    Mounted,
+    State,
+    Unified,
 )
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import mountinfo
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.cgroups import is_host_root
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import MountPoint
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# The source of every mount made here, by which a mount of somebody else's is never taken down.
+# The source of every mount made here; mounts of another source are never taken down.
 SOURCE = "mesos-dind"
 
-# Seconds in which the group must have become empty. A `docker exec` in a loop adds a process every 0.1 s or so.
-DELEGATION_TIMEOUT = 5.0
-
-FLAGS = ("nosuid", "nodev", "noexec")
-
-# Where a whole hierarchy is mounted for the moment in which its group is bound.
+# A whole hierarchy is mounted here while its group is bound to another place.
 ASIDE = Path("/run/mesos-dind-cgroup")
 
 SECURITYFS = "/sys/kernel/security"
 
-
-@dataclass(frozen=True)
-class Mounted:
-    """A v1 hierarchy that is mounted on an entry of the root directory.
-
-    ``group`` is the one that the mount shows. ``is_host_root`` is true where that is the hierarchy's own root
-    group, which belongs to the host.
-    """
-
-    names: tuple[str, ...]
-    group: str
-    options: tuple[str, ...] = ("rw", *FLAGS, "relatime")
-    is_host_root: bool = False
-
-    @property
-    def is_read_only(self) -> bool:
-        return "ro" in self.options
-
-
-@dataclass(frozen=True)
-class Unified:
-    """The v2 hierarchy and our group in it.
-
-    ``group`` is State's, ``shown`` the group that the mount shows. ``kind`` is cgroup.type, empty in the hierarchy's
-    root group, which has none.
-    """
-
-    group: str
-    shown: str
-    kind: str = "domain"
-    controllers: tuple[str, ...] = ()
-    delegated: tuple[str, ...] = ()
-    has_processes: bool = True
-    has_leaf: bool = False
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(name for name in self.controllers if name not in self.delegated)
-
-
-@dataclass(frozen=True)
-class State:
-    """What a machine or container has.
-
-    ``group`` is the container's own group in the v2 hierarchy (not its leaf), seen from the cgroup namespace, and
-    ``unified_options`` are that hierarchy's own, as any mount of it shows them.
-    ``directories``, ``mounts`` and ``links`` are the entries of ``root``. ``unshared`` are all mounts that do not
-    propagate, with what they are instead: private or slave.
-    """
-
-    root: str
-    version: Version
-    is_container: bool
-    is_host_namespace: bool
-    has_systemd: bool
-    is_privileged: bool
-    has_user_namespace: bool
-    hierarchies: tuple[Membership, ...]
-    group: str
-    unified_options: tuple[str, ...]
-    root_fstype: str
-    root_options: tuple[str, ...]
-    directories: tuple[str, ...]
-    mounts: Mapping[str, Mounted]
-    links: Mapping[str, str]
-    unified: Unified | None
-    is_cpuset_seeded: bool
-    is_shared: bool
-    unshared: tuple[tuple[str, str], ...]
-    securityfs: Literal["mounted", "unmounted", "refused", "absent"]
-    journal: tuple[Change, ...]
-
-
-class Change(_plan.Step[State]):
-    """A step that can also be taken back later, in another run: ``undo`` does it, ``reverse`` foretells it.
-
-    ``undo`` is called, too, for a change that was only half made or not at all.
-    """
-
-    def reverse(self, state: State) -> State:
-        raise NotImplementedError
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class MountDirectory(Change):
-    """The tmpfs in which the v1 hierarchies are mounted, one directory each."""
+    """Mount the tmpfs that has a directory for each v1 hierarchy."""
 
+    says = "mount a tmpfs on {self.root}"
     root: str
 
-    def __str__(self) -> str:
-        return f"mount a tmpfs on {self.root}"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(
-            state, root_fstype="tmpfs", root_options=("rw",), directories=(), mounts={}, links={}
-        )
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, root_fstype="", root_options=(), mounts={}, links={})
+    def after(self, state: State, *, made: bool) -> State:
+        fstype, options = ("tmpfs", ("rw",)) if made else ("", ())
+        return replace(state, root_fstype=fstype, root_options=options, directories=(), mounts={}, links={})
 
     def do(self, runner: Runner) -> None:
         runner.run("mount", "-t", "tmpfs", "-o", ",".join((*FLAGS, "mode=755")), SOURCE, self.root)
@@ -148,7 +54,7 @@ class MountDirectory(Change):
 
 @dataclass(frozen=True)
 class MountHierarchy(Change):
-    """A v1 hierarchy; of it only ``group`` and what is below, so that nobody inside gets beyond."""
+    """Mount a v1 hierarchy, but only ``group`` and what is below, so that nobody inside gets beyond."""
 
     root: str
     entry: str
@@ -164,12 +70,9 @@ class MountHierarchy(Change):
         whose = "" if self.group == "/" else f" (group {self.group})"
         return f"mount {','.join(self.names)}{whose} on {self.target}"
 
-    def effect(self, state: State) -> State:
-        mounts = {**state.mounts, self.entry: Mounted(self.names, self.group)}
-        return dataclasses.replace(state, mounts=mounts, links=_without(state.links, self.entry))
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, mounts=_without(state.mounts, self.entry))
+    def after(self, state: State, *, made: bool) -> State:
+        mounts = _with(state.mounts, self.entry, Mounted(self.names, self.group) if made else None)
+        return replace(state, mounts=mounts, links=_with(state.links, self.entry, None))
 
     def do(self, runner: Runner) -> None:
         self.target.mkdir(exist_ok=True)
@@ -186,25 +89,19 @@ class MountHierarchy(Change):
 
 @dataclass(frozen=True)
 class UnmountHierarchy(Change):
-    """A hierarchy in which the container is in the host's root group, because the outer runtime does not know it.
+    """Unmount a hierarchy in which the container is in the host's root group: the outer runtime does not know it.
 
-    Groups that an engine makes there stay on the host for ever (kind#3223, kind PR 2709).
+    A group that an engine makes there stays on the host for ever (kind#3223, kind PR 2709).
     """
 
+    says = "unmount {self.root}/{self.entry}, which shows the host's root group"
     root: str
     entry: str
     names: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"unmount {self.root}/{self.entry}, which shows the host's root group"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, mounts=_without(state.mounts, self.entry))
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(
-            state, mounts={**state.mounts, self.entry: Mounted(self.names, "/", is_host_root=True)}
-        )
+    def after(self, state: State, *, made: bool) -> State:
+        mounted = None if made else Mounted(self.names, "/", is_host_root=True)
+        return replace(state, mounts=_with(state.mounts, self.entry, mounted))
 
     def do(self, runner: Runner) -> None:
         runner.run("umount", f"{self.root}/{self.entry}")
@@ -216,64 +113,57 @@ class UnmountHierarchy(Change):
 
 @dataclass(frozen=True)
 class Link(Change):
-    """The name of one of several controllers that are mounted together."""
+    """Link the name of one of several controllers that are mounted together."""
 
+    says = "link {self.path} to {self.entry}"
     root: str
     name: str
     entry: str
 
-    def __str__(self) -> str:
-        return f"link {self.root}/{self.name} to {self.entry}"
+    @property
+    def path(self) -> Path:
+        return Path(self.root, self.name)
 
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, links={**state.links, self.name: self.entry})
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, links=_without(state.links, self.name))
+    def after(self, state: State, *, made: bool) -> State:
+        return replace(state, links=_with(state.links, self.name, self.entry if made else None))
 
     def do(self, runner: Runner) -> None:
-        path = Path(self.root, self.name)
-        if path.is_symlink():
-            path.unlink()
-        elif path.is_dir():
-            path.rmdir()  # empty, or it is not ours to remove
-        path.symlink_to(self.entry)
+        if self.path.is_symlink():
+            self.path.unlink()
+        elif self.path.is_dir():
+            self.path.rmdir()  # refuses a directory with entries, which is not ours to remove
+        self.path.symlink_to(self.entry)
 
     def undo(self, runner: Runner) -> None:
-        path = Path(self.root, self.name)
-        if path.is_symlink() and str(path.readlink()) == self.entry:
-            path.unlink()
+        if self.path.is_symlink() and str(self.path.readlink()) == self.entry:
+            self.path.unlink()
 
 
 @dataclass(frozen=True)
 class Remount(Change):
-    """A read-only mount made writable (moby#20162). ``options`` are those it has, ``ro`` among them.
+    """Make a read-only mount writable (moby#20162). ``options`` are its present ones, ``ro`` among them.
 
-    ``is_whole`` is true for a file system that is itself read-only, and not only mounted so.
+    ``is_whole`` says that the file system itself is read-only, not only the mount.
     """
 
+    says = "remount {self.path} writable"
     path: str
     options: tuple[str, ...]
     is_whole: bool = False
 
-    def __str__(self) -> str:
-        return f"remount {self.path} writable"
+    @property
+    def writable(self) -> tuple[str, ...]:
+        return tuple("rw" if option == "ro" else option for option in self.options)
 
-    def effect(self, state: State) -> State:
-        return self._with_options(state, _swapped(self.options, "ro", "rw"))
-
-    def reverse(self, state: State) -> State:
-        return self._with_options(state, self.options)
-
-    def _with_options(self, state: State, options: tuple[str, ...]) -> State:
+    def after(self, state: State, *, made: bool) -> State:
+        options = self.writable if made else self.options
         if self.path == state.root:
-            return dataclasses.replace(state, root_options=options)
+            return replace(state, root_options=options)
         entry = Path(self.path).name
-        remounted = dataclasses.replace(state.mounts[entry], options=options)
-        return dataclasses.replace(state, mounts={**state.mounts, entry: remounted})
+        return replace(state, mounts={**state.mounts, entry: replace(state.mounts[entry], options=options)})
 
     def do(self, runner: Runner) -> None:
-        self._remount(_swapped(self.options, "ro", "rw"), runner)
+        self._remount(self.writable, runner)
 
     def undo(self, runner: Runner) -> None:
         if _topmost(self.path) is not None:
@@ -287,25 +177,20 @@ class Remount(Change):
 
 @dataclass(frozen=True)
 class SeedCpuset(Change):
-    """Children of our cpuset group get its CPUs and memory nodes; an empty one takes no process: cpuset(7)."""
+    """Give children of our cpuset group its CPUs and memory nodes; without any they take no process: cpuset(7)."""
 
+    says = "let the children of {self.group} inherit its CPUs and memory nodes"
     group: str
 
     @property
     def file(self) -> Path:
         return Path(self.group, "cgroup.clone_children")
 
-    def __str__(self) -> str:
-        return f"let the children of {self.group} inherit its CPUs and memory nodes"
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, is_cpuset_seeded=True)
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, is_cpuset_seeded=False)
+    def after(self, state: State, *, made: bool) -> State:
+        return replace(state, is_cpuset_seeded=made)
 
     def do(self, runner: Runner) -> None:
-        # What has just been mounted may turn out to show the host's root group.
+        # A fresh mount may turn out to show the host's root group.
         if not is_host_root(self.file.parent):
             self.file.write_text("1")
 
@@ -316,26 +201,22 @@ class SeedCpuset(Change):
 
 @dataclass(frozen=True)
 class MountUnified(Change):
-    """The v2 hierarchy, where none is mounted or the mount does not show our cgroup namespace.
+    """Mount the v2 hierarchy, where none is mounted or the mount does not show our cgroup namespace.
 
-    A mount from the host's cgroup namespace sets the options of the whole system, and clears those that it does not
-    name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags): ``options`` are those that it has.
+    A mount from the host's cgroup namespace sets the options of the whole system. It clears every option that it does
+    not name (kernel/cgroup/cgroup.c: apply_cgroup_root_flags), hence ``options``: the hierarchy's present ones.
     """
 
+    says = "mount cgroup2 on {self.root}"
     root: str
     options: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"mount cgroup2 on {self.root}"
-
-    def effect(self, state: State) -> State:
-        # What is in it shows only once it is mounted.
-        return dataclasses.replace(
-            state, root_fstype="cgroup2", root_options=("rw",), mounts={}, links={}, unified=Unified(state.group, "/")
-        )
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, root_fstype="", root_options=(), unified=None)
+    def after(self, state: State, *, made: bool) -> State:
+        if not made:
+            return replace(state, root_fstype="", root_options=(), unified=None)
+        # The groups in it show only once it is mounted.
+        unified = Unified(state.group, "/")
+        return replace(state, root_fstype="cgroup2", root_options=("rw",), mounts={}, links={}, unified=unified)
 
     def do(self, runner: Runner) -> None:
         _mount_group("cgroup2", self.options, "/", self.root, runner)
@@ -346,95 +227,16 @@ class MountUnified(Change):
 
 
 @dataclass(frozen=True)
-class Delegate(Change):
-    """All processes of a v2 group go to a leaf of it, then its controllers are open to other children.
-
-    A group with processes cannot have children with controllers (cgroup-v2.rst, "No Internal Process Constraint").
-    ``controllers`` are those to enable; none means all that there are.
-    """
-
-    directory: str
-    leaf: str
-    controllers: tuple[str, ...]
-
-    def __str__(self) -> str:
-        which = " ".join(self.controllers) or "every controller"
-        return f"move the processes of {self.directory} to its leaf {self.leaf} and delegate {which}"
-
-    def effect(self, state: State) -> State:
-        return self._with_unified(state, has_processes=False, has_leaf=True, add=self.controllers)
-
-    def reverse(self, state: State) -> State:
-        return self._with_unified(state, has_processes=True, has_leaf=False, remove=self.controllers)
-
-    def _with_unified(
-        self,
-        state: State,
-        *,
-        has_processes: bool,
-        has_leaf: bool,
-        add: tuple[str, ...] = (),
-        remove: tuple[str, ...] = (),
-    ) -> State:
-        if state.unified is None:
-            return state
-        kept = tuple(name for name in state.unified.delegated if name not in remove)
-        unified = dataclasses.replace(
-            state.unified, delegated=kept + add, has_processes=has_processes, has_leaf=has_leaf
-        )
-        return dataclasses.replace(state, unified=unified)
-
-    def do(self, runner: Runner) -> None:
-        group, leaf = Path(self.directory), Path(self.directory, self.leaf)
-        leaf.mkdir(exist_ok=True)
-        deadline = time.monotonic() + DELEGATION_TIMEOUT
-        # Whatever enters the container meanwhile starts in the group and makes the kernel refuse: once more then.
-        while not self._try(group, leaf):
-            if time.monotonic() > deadline:
-                left = (group / "cgroup.procs").read_text().split()
-                raise DindError(
-                    f"processes keep appearing in {group} (now there are {', '.join(left) or 'none'}; "
-                    f"0 is one of another pid namespace), and its controllers cannot be delegated",
-                    cure="stop what starts them, such as a health check or `docker exec` in a loop",
-                )
-
-    def _try(self, group: Path, leaf: Path) -> bool:
-        move_processes(group, leaf)
-        for name in self.controllers or _words(group / "cgroup.controllers"):
-            try:
-                (group / "cgroup.subtree_control").write_text(f"+{name}")
-            except OSError as error:
-                if error.errno == errno.EBUSY:
-                    return False
-                raise DindError(f"the controller {name} cannot be delegated in {group}: {error.strerror}") from None
-        # Without any controller nothing above has noticed a process that has just appeared.
-        return not _has_processes(group)
-
-    def undo(self, runner: Runner) -> None:
-        group, leaf = Path(self.directory), Path(self.directory, self.leaf)
-        enabled = _words(group / "cgroup.subtree_control")
-        for name in self.controllers or enabled:
-            if name in enabled:
-                _disable(name, group)
-        if leaf.exists():
-            move_processes(leaf, group)
-            leaf.rmdir()
-
-
-@dataclass(frozen=True)
 class ShareMounts(Change):
-    """Mounts made in ``/`` and below reach the mount namespaces made from it, as systemd has it on a machine."""
+    """Let mounts made in ``/`` and below reach the mount namespaces made from it, as systemd does on a machine."""
 
     unshared: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         return "make / and all mounts below shared"
 
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, is_shared=True, unshared=())
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, is_shared=False, unshared=self.unshared)
+    def after(self, state: State, *, made: bool) -> State:
+        return replace(state, is_shared=made, unshared=() if made else self.unshared)
 
     def do(self, runner: Runner) -> None:
         runner.run("mount", "--make-rshared", "/")
@@ -448,16 +250,12 @@ class ShareMounts(Change):
 
 @dataclass(frozen=True)
 class MountSecurityfs(Change):
-    """What an engine looks at to see whether there is AppArmor. Refused, it stays in the journal as tried."""
+    """Mount securityfs, in which an engine looks for AppArmor. If the kernel refuses, the journal keeps the attempt."""
 
-    def __str__(self) -> str:
-        return f"mount securityfs on {SECURITYFS}"
+    says = f"mount securityfs on {SECURITYFS}"
 
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(state, securityfs="mounted")
-
-    def reverse(self, state: State) -> State:
-        return dataclasses.replace(state, securityfs="unmounted")
+    def after(self, state: State, *, made: bool) -> State:
+        return replace(state, securityfs="mounted" if made else "unmounted")
 
     def do(self, runner: Runner) -> None:
         with contextlib.suppress(DindError):
@@ -467,127 +265,21 @@ class MountSecurityfs(Change):
         _unmount_ours(SECURITYFS, runner)
 
 
-CHANGES: Mapping[str, type[Change]] = {
-    kind.__name__: kind
-    for kind in (
-        MountDirectory,
-        MountHierarchy,
-        UnmountHierarchy,
-        Link,
-        Remount,
-        SeedCpuset,
-        MountUnified,
-        Delegate,
-        ShareMounts,
-        MountSecurityfs,
-    )
-}
-
-
-@dataclass(frozen=True)
-class Journal:
-    """The changes made so far, in a file. It counts only in the mount namespace that ``owner`` names: a file
-    outlives a container's restart, the mounts do not."""
-
-    file: Path
-    owner: str
-
-    def read(self) -> tuple[Change, ...]:
-        try:
-            found = json.loads(self.file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return ()
-        if found["owner"] != self.owner:
-            return ()
-        return tuple(CHANGES[entry.pop("kind")](**_tupled(entry)) for entry in found["changes"])
-
-    def append(self, change: Change) -> None:
-        self._write(journaled(self.read(), change))
-
-    def remove(self, change: Change) -> None:
-        self._write(tuple(other for other in self.read() if other != change))
-
-    def _write(self, changes: tuple[Change, ...]) -> None:
-        if not changes:
-            self.file.unlink(missing_ok=True)
-            return
-        entries = [{"kind": type(change).__name__, **vars(change)} for change in changes]
-        atomic_file.write(self.file, json.dumps({"owner": self.owner, "changes": entries}, indent=2) + "\n")
-
-
-def journaled(changes: tuple[Change, ...], change: Change) -> tuple[Change, ...]:
-    """With a change made (again, if somebody else has undone it) after all others."""
-    return (*(other for other in changes if other != change), change)
-
-
-@dataclass(frozen=True)
-class Make(_plan.Step[State]):
-    """A change, written down before it is made: a journal that knew less than was done could not undo it."""
-
-    change: Change
-    journal: Journal
-
-    def __str__(self) -> str:
-        return str(self.change)
-
-    def effect(self, state: State) -> State:
-        return dataclasses.replace(self.change.effect(state), journal=journaled(state.journal, self.change))
-
-    def do(self, runner: Runner) -> None:
-        self.journal.append(self.change)
-        self.change.do(runner)
-
-    def undo(self, runner: Runner) -> None:
-        self.change.undo(runner)
-        self.journal.remove(self.change)
-
-
-@dataclass(frozen=True)
-class TakeBack(_plan.Step[State]):
-    change: Change
-    journal: Journal
-
-    def __str__(self) -> str:
-        return f"take back: {self.change}"
-
-    def effect(self, state: State) -> State:
-        left = tuple(other for other in state.journal if other != self.change)
-        return dataclasses.replace(self.change.reverse(state), journal=left)
-
-    def do(self, runner: Runner) -> None:
-        self.change.undo(runner)
-        self.journal.remove(self.change)
-
-
-def _tupled(value: Any) -> Any:
-    """JSON has lists for tuples."""
-    if isinstance(value, dict):
-        return {name: _tupled(item) for name, item in value.items()}
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
-
-
-def _without(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {other: entry for other, entry in entries.items() if other != name}
-
-
-def _swapped(options: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
-    return tuple(new if option == old else option for option in options)
-
-
-def is_host_root(group: Path) -> bool:
-    """Whether a group of v1 is its hierarchy's root, which alone has this file (Documentation/cgroup-v1)."""
-    return (group / "release_agent").exists()
+def _with(entries: Mapping[str, T], name: str, entry: T | None) -> dict[str, T]:
+    """The entries with another one of this name, or without it."""
+    others = {other: kept for other, kept in entries.items() if other != name}
+    return others if entry is None else {**others, name: entry}
 
 
 def _topmost(path: str) -> MountPoint | None:
-    return MountTree(mountinfo.parse(Path("/proc/self/mountinfo").read_text())).at(path)
+    return mountinfo.of_this_process().at(path)
 
 
 def _mount_group(fstype: str, options: tuple[str, ...], group: str, target: str, runner: Runner) -> None:
     """Mount a group of a hierarchy, with all below it.
 
-    Mounted by itself, a hierarchy shows its root group (or the namespace's), and the kernel refuses it on top of
-    another mount of the same hierarchy; both are different for a bind mount.
+    A hierarchy's own mount shows its root group (or the namespace's), and the kernel refuses it on top of another
+    mount of the same hierarchy. A bind mount may show any group, on any place.
     """
     mount = ("mount", "-t", fstype, "-o", ",".join((*FLAGS, *options)), SOURCE)
     if group == "/" and _topmost(target) is None:
@@ -603,7 +295,7 @@ def _mount_group(fstype: str, options: tuple[str, ...], group: str, target: str,
 
 
 def _clear_aside(runner: Runner) -> None:
-    """Also of a run that was killed."""
+    """Remove the mount aside, also after a run that was killed."""
     _unmount_ours(str(ASIDE), runner)
     if ASIDE.exists():
         ASIDE.rmdir()
@@ -613,45 +305,3 @@ def _unmount_ours(path: str, runner: Runner) -> None:
     mount = _topmost(path)
     if mount is not None and mount.source == SOURCE:
         runner.run("umount", path)
-
-
-def _words(file: Path) -> tuple[str, ...]:
-    return tuple(file.read_text().split())
-
-
-def _has_processes(group: Path) -> bool:
-    return bool((group / "cgroup.procs").read_text())
-
-
-def move_processes(source: Path, target: Path) -> None:
-    """Move every process that is there, but for those of other pid namespaces, which are listed as 0."""
-    for pid in _words(source / "cgroup.procs"):
-        if pid != "0":
-            # Gone already, or about to exec into a container of its own.
-            with contextlib.suppress(ProcessLookupError):
-                (target / "cgroup.procs").write_text(pid)
-
-
-def _disable(name: str, group: Path) -> None:
-    try:
-        (group / "cgroup.subtree_control").write_text(f"-{name}")
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        users = ", ".join(_using(name, group))
-        raise DindError(
-            f"the controller {name} is still in use below {group}, by {users}", cure="stop the engine first"
-        ) from None
-
-
-def _using(name: str, group: Path) -> Iterator[str]:
-    for child in sorted(group.iterdir()):
-        if child.is_dir() and name in _words(child / "cgroup.subtree_control"):
-            yield str(child)
-
-
-def group_directory(root: str, unified: Unified) -> str:
-    """The directory of our v2 group, given the group that the mount shows."""
-    if not is_below(unified.group, unified.shown):
-        raise ValueError(f"{unified.group} is not below {unified.shown}")
-    return str(Path(root, Path(unified.group).relative_to(unified.shown)))

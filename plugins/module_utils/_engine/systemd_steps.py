@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net import dockerd_networks
 from ansible_collections.mesos.dind.plugins.module_utils._engine import api
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd_networks
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file, iptables
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What ifupdown 0.8 has read (interfaces(5)) and what it says is up."""
+"""The configuration (interfaces(5)) and the state of ifupdown 0.8."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STATES = "network/ifstate"
 
 @dataclass(frozen=True)
 class Places:
-    """Where configuration and state are found; ``stanzas`` and ``mapping`` are our files."""
+    """The files of configuration and state; ``stanzas`` and ``mapping`` are ours."""
 
     etc: Path
     run: Path
     var: Path
 
     def client(self, device: str, family: int = 4) -> Path:
-        """Where ifupdown has dhclient leave its pid."""
+        """The pid file of dhclient, as ifupdown names it."""
         return self.run / f"dhclient{'' if family == 4 else family}.{device}.pid"
 
     def leases(self, device: str) -> Path:
@@ -53,15 +53,18 @@ class Places:
         return self.run / STATES
 
     def own_files(self) -> dict[str, str]:
-        """Those that are there, by path; what refers to another comes last."""
+        """Our existing files, by path; a file that refers to another comes last."""
         return {str(path): path.read_text() for path in (self.mapping, self.stanzas) if path.exists()}
 
 
 @dataclass(frozen=True)
 class Ifupdown:
-    """``logical`` is the name of the stanzas by which a device was brought up, by device. ``options`` are those of the
-    uplink's own stanzas, in order. ``is_sourced``: ifupdown reads the folder that ours is in. ``files`` are ours.
-    ``leasing`` are the devices that have a dhclient, and ``has_dhcpv6`` says that one of them has one for DHCPv6."""
+    """The uplink and the bridge in ifupdown.
+
+    ``logical`` has, for each device that is up, the name of its stanzas. ``options`` are those of the uplink's own
+    stanzas, in order. ``is_sourced``: ifupdown reads the folder of our stanzas. ``files`` are ours, by path.
+    ``leasing`` are the devices with a dhclient; ``has_dhcpv6``: one of them has a dhclient for DHCPv6.
+    """
 
     logical: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[tuple[str, str]] = ()
@@ -72,7 +75,7 @@ class Ifupdown:
 
 
 def read(places: Places, uplink: str, bridge: str, runner: Runner, *, with_options: bool) -> Ifupdown:
-    """The options of what it did not bring up are not looked at."""
+    """Reads no options of an uplink that ifupdown did not bring up."""
     logical, files = states(places.states), places.own_files()
     leasing = tuple(device for device in (uplink, bridge) if places.client(device).exists())
     has_dhcpv6 = any(places.client(device, 6).exists() for device in (uplink, bridge))
@@ -87,7 +90,7 @@ def read(places: Places, uplink: str, bridge: str, runner: Runner, *, with_optio
 
 
 def is_sourced(text: str, path: Path) -> bool:
-    """Whether that /etc/network/interfaces has ifupdown read ``path``, which is in a folder beside it, as well."""
+    """Whether ``text``, of /etc/network/interfaces, includes ``path``, which is in a folder beside it."""
     for words in map(str.split, text.splitlines()):
         patterns = [str(path.parents[1] / word) for word in words[1:]]
         sought = {"source": str(path), "source-directory": str(path.parent)}.get("".join(words[:1]), "")
@@ -102,8 +105,10 @@ def states(path: Path) -> dict[str, str]:
 
 
 def set_states(path: Path, names: Mapping[str, str]) -> None:
-    """As ifupdown does (traced): a file a device, and one for all that is replaced under a lock. A device with an
-    empty name is not up."""
+    """Write the names of stanzas by device; empty for a device that is down.
+
+    As ifupdown does (traced): one file for each device, and one for all, which is replaced under a lock.
+    """
     with _locked(path.with_name(".ifstate.lock")):
         for device, name in names.items():
             path.with_name(f"ifstate.{device}").write_text(f"{name}\n" if name else "")
@@ -114,7 +119,7 @@ def set_states(path: Path, names: Mapping[str, str]) -> None:
 
 
 def start_client(device: str, stanza: str, runner: Runner) -> None:
-    """Start dhclient as ``ifup`` would for that device, by that stanza. It comes back when it has a lease."""
+    """Start dhclient as ``ifup`` would for the device, by the stanza. Returns when dhclient has a lease."""
     said = runner.run("ifup", "--no-act", "--force", "--verbose", "--no-mappings", f"{device}={stanza}").stderr
     for line in said.splitlines():
         if "dhclient " in line:
@@ -122,7 +127,7 @@ def start_client(device: str, stanza: str, runner: Runner) -> None:
 
 
 def is_alive(client: Path) -> bool:
-    """Whether there is a dhclient that has left its pid there."""
+    """Whether the dhclient of this pid file runs."""
     try:
         return Path(f"/proc/{int(client.read_text())}/comm").read_text().strip() == "dhclient"
     except (OSError, ValueError):
@@ -130,7 +135,7 @@ def is_alive(client: Path) -> bool:
 
 
 def kill_client(client: Path) -> None:
-    """Without a word to the server, as its lease goes on."""
+    """End dhclient without releasing its lease."""
     if is_alive(client):
         os.kill(int(client.read_text()), signal.SIGKILL)
     client.unlink(missing_ok=True)
@@ -138,7 +143,7 @@ def kill_client(client: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """By fcntl(2), which is the lock that ifupdown takes."""
+    """With ifupdown's lock, by fcntl(2)."""
     with path.open("a") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         yield

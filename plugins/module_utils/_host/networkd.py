@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What systemd-networkd says of a link, and its configuration files (systemd.network(5)) as sections and settings."""
+"""The state of a link in systemd-networkd, and its configuration files (systemd.network(5)) by section and setting."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# RFC 4361: the type of a client identifier that is made of an IAID (4 octets) and a DUID.
+# A client identifier made of an IAID (4 octets) and a DUID has type 255 (RFC 4361).
 CLIENT_ID_OF_DUID = re.compile(r"^CLIENTID=ff([0-9a-f]{8})", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How far networkd is with a link. ``state`` is empty for a link that it does not know."""
+    """networkd's progress with a link. ``state`` is empty for a link unknown to networkd."""
 
     state: str = ""
     network_file: str = ""
@@ -26,8 +26,11 @@ class Setup:
 
 
 def setup(run: Path, index: int) -> Setup:
-    """Of the link with that index. Known to systemd 247 to 257, although the file calls itself private: what
-    networkctl says of it has no form for programs before systemd 250."""
+    """The progress with the link of this index.
+
+    From a file that calls itself private, but is the same in systemd 247 to 257; networkctl has no output for programs
+    before systemd 250.
+    """
     try:
         text = (run / f"systemd/netif/links/{index}").read_text()
     except FileNotFoundError:
@@ -37,7 +40,7 @@ def setup(run: Path, index: int) -> Setup:
 
 
 def leased_iaid(run: Path, index: int) -> int | None:
-    """The identity association by which the link has its DHCPv4 lease; None without one or with another identifier."""
+    """The identity association (IAID) of the link's DHCPv4 lease; None without a lease or with another identifier."""
     try:
         found = CLIENT_ID_OF_DUID.search((run / f"systemd/netif/leases/{index}").read_text())
     except FileNotFoundError:
@@ -46,8 +49,7 @@ def leased_iaid(run: Path, index: int) -> int | None:
 
 
 def drop_ins(path: Path, folders: Sequence[Path]) -> list[Path]:
-    """Those of a configuration file, in the order in which they count. Of two that have the same name, that of the
-    earlier folder does."""
+    """The drop-ins of a configuration file, in order. The earlier folder wins for a name."""
     found = {
         each.name: each for folder in reversed(folders) for each in sorted((folder / f"{path.name}.d").glob("*.conf"))
     }
@@ -56,7 +58,7 @@ def drop_ins(path: Path, folders: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Setting:
-    """``lines`` are as they stand in the file; ``key`` is empty for comments and blank lines."""
+    """``lines`` are those of the file; ``key`` is empty for comments and blank lines."""
 
     key: str
     value: str
@@ -70,7 +72,7 @@ class Section:
 
 
 def sections(text: str) -> list[Section]:
-    """What stands before the first section is left out."""
+    """The sections of a file, without lines before the first one."""
     found: list[tuple[str, list[Setting]]] = []
     for lines in _logical(text.splitlines()):
         first = lines[0].strip()
@@ -82,7 +84,7 @@ def sections(text: str) -> list[Section]:
 
 
 def _logical(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Lines that belong together: a backslash at the end goes on in the next."""
+    """Logical lines: a backslash at the end continues a line in the next."""
     pending: list[str] = []
     for line in lines:
         pending.append(line)

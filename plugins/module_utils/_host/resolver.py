@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The resolver that an outer Docker engine puts on a loopback address of a container, on user-defined networks.
+"""The resolver of an outer Docker engine, on a loopback address of containers on user-defined networks.
 
-Its rules send what goes to port 53 of that address to ports that change at every start. They may be iptables' or
-nftables' (moby#50050), so it is found by its sockets.
+The engine redirects port 53 of that address to ports that change at every start. Its rules may be of iptables or of
+nftables (moby#50050), so we find the resolver by its sockets.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 ADDRESS = "127.0.0.11"  # moby, daemon/libnetwork: resolverIPSandbox
 DOCKERS_OWN = "ndots:0"
-DEFAULT_OPTION = "timeout:5"  # resolv.conf(5); to say nothing would mean to have the file read
-# Of a socket that waits for anybody (include/net/tcp_states.h: TCP_LISTEN; unconnected UDP is TCP_CLOSE).
+DEFAULT_OPTION = "timeout:5"  # resolv.conf(5); without any option, the inner engine would read the file
+# States of a socket open to everybody (include/net/tcp_states.h: TCP_LISTEN; unconnected UDP is TCP_CLOSE).
 LISTENING, UNCONNECTED = "0A", "07"
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """The ports on which it listens at ADDRESS, and resolv.conf's options for who asks it by another engine."""
+    """The resolver's ports at ADDRESS, and resolv.conf's options for an inner engine that asks it."""
 
     udp: int
     tcp: int
@@ -31,7 +31,7 @@ class Resolver:
 
 
 def find(resolv_conf: Path, proc: Path) -> Resolver | None:
-    """The outer engine's resolver, where it is this machine's and can't be told to others as it is."""
+    """The outer engine's resolver, if all nameservers in ``resolv_conf`` are on loopback addresses."""
     try:
         text = resolv_conf.read_text()
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def find(resolv_conf: Path, proc: Path) -> Resolver | None:
 
 
 def directives(text: str, name: str) -> Iterator[list[str]]:
-    """The words after ``name``, for each line of a resolv.conf(5) that begins with it."""
+    """The words after ``name``, for each line of a resolv.conf(5) that begins with ``name``."""
     for line in text.splitlines():
         first, *words = line.split() or [""]
         if first == name:
@@ -53,10 +53,10 @@ def directives(text: str, name: str) -> Iterator[list[str]]:
 
 
 def options(text: str) -> tuple[str, ...]:
-    """What an inner engine is to be told for options instead of reading them in ``text``; none if it may read them.
+    """The options for an inner engine in place of those in ``text``; none if it may read ``text`` itself.
 
-    The outer engine writes `ndots:0` there for its own resolver's sake. An inner one that reads it takes it for a
-    person's wish and doesn't forward names without a dot (moby, daemon/libnetwork: Resolver.ServeDNS, NdotsSet).
+    The outer engine writes `ndots:0` for its own resolver. An inner engine would take that for a person's wish, and not
+    forward names without a dot (moby, daemon/libnetwork: Resolver.ServeDNS, NdotsSet).
     """
     found = [word for words in directives(text, "options") for word in words]
     if DOCKERS_OWN not in found:
@@ -69,7 +69,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def port(table: str, state: str) -> int | None:
-    """The port of a socket at ADDRESS that is in ``state``, from the text of proc_net_tcp(5) or its UDP sibling."""
+    """The port of a socket at ADDRESS in ``state``, from the text of proc_net_tcp(5) or of its UDP sibling."""
     # The kernel prints the address as one number, in its own byte order.
     address = f"{int.from_bytes(socket.inet_aton(ADDRESS), sys.byteorder):08X}"
     for line in table.splitlines()[1:]:

@@ -20,6 +20,8 @@ from pathlib import Path
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
+LOGGER_TIMEOUT = 5.0  # seconds; a logger on a busy machine writes the last lines late
+
 
 @dataclass(frozen=True)
 class Service:
@@ -63,13 +65,22 @@ class Service:
         """Stop the service with SIGTERM and wait until it is down, at most ``timeout`` seconds."""
         runner.run("s6-svc", "-wD", "-T", str(round(timeout * 1000)), "-d", str(self.directory))
 
-    def last_words(self, lines: int = 5) -> str:
-        """The end of the service's log, on one line."""
+    def last_words(self, lines: int = 5, *, has_ended: bool = False) -> str:
+        """The end of the service's log, on one line. ``has_ended``: wait for the logger, at most LOGGER_TIMEOUT."""
+        mark = f"mesos-dind: {self.name} has ended"  # by the service's `finish`
+        deadline = time.monotonic() + LOGGER_TIMEOUT
+        text = self._log()
+        while has_ended and mark not in text and time.monotonic() < deadline:
+            time.sleep(0.005)
+            text = self._log()
+        words = [line for line in text if line != mark][-lines:]
+        return f"its last log lines: {' | '.join(words)}" if words else "it logged nothing"
+
+    def _log(self) -> list[str]:
         try:
-            text = (self.log / "current").read_text(errors="replace").strip()
+            return (self.log / "current").read_text(errors="replace").strip().splitlines()
         except FileNotFoundError:
-            text = ""
-        return f"its last log lines: {' | '.join(text.splitlines()[-lines:])}" if text else "it logged nothing"
+            return []
 
     @property
     def _cure(self) -> str:
@@ -122,5 +133,5 @@ class Service:
         if not events:
             raise DindError(f"{self.name} is not ready after {timeout:g} s; {self.last_words()}", cure=self._cure)
         if all(key.fileobj is not ready for key, _mask in events):
-            raise DindError(f"{self.name} ended while it started; {self.last_words()}", cure=self._cure)
+            raise DindError(f"{self.name} ended while it started; {self.last_words(has_ended=True)}", cure=self._cure)
         return ready.recv(4096).split(b"\n")

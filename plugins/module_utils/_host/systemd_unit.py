@@ -11,14 +11,14 @@ from ansible_collections.mesos.dind.plugins.module_utils._errors import DindErro
 
 
 def command(words: Sequence[str]) -> str:
-    """What a unit file runs with exactly these words. Raises DindError as ``word``."""
+    """A command line of a unit file with exactly these words. Raises DindError as ``word``."""
     return " ".join(map(word, words))
 
 
 def word(text: str) -> str:
-    """One word of a command line: quoted where it has to be, without specifiers and variables.
+    """One word of a command line: quoted if necessary, without specifiers and variables.
 
-    Raises DindError for what no unit file can hold.
+    Raises DindError for a word that no unit file can hold.
     """
     if "\0" in text:
         raise DindError(f"{text!r} holds a NUL, which no command line can")

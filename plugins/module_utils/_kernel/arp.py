@@ -1,8 +1,8 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Asking and telling the neighbours on a link: ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861).
+"""Questions and announcements to the neighbours on a link: ARP (RFC 826, RFC 5227) and NDP (RFC 4861).
 
-Spoken through sockets, because no minimal image has arping or ndisc6.
+By sockets, because minimal images have neither arping nor ndisc6.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL_NODES = "ff02::1"
 NDP_HOPS = 255
 RETRY_SECONDS = 0.25
 
-# Who asks (a MAC address) for which IPv4 address.
+# The MAC address that asks, and the IPv4 address that it asks for.
 Question = tuple[str, str]
 
 
@@ -37,7 +37,7 @@ def announce(device: str, mac: str, addresses: Sequence[str]) -> None:
     """Tell every neighbour on ``device`` that ``addresses`` are at ``mac``."""
     ipv4 = [address for address in addresses if ":" not in address]
     if ipv4:
-        with _arp_socket(device) as link:  # one for all: the kernel takes its time to close one
+        with _arp_socket(device) as link:  # one for all: the kernel is slow to close one
             for address in ipv4:
                 link.send(_arp(mac, address, address))
     for address in addresses:
@@ -46,13 +46,13 @@ def announce(device: str, mac: str, addresses: Sequence[str]) -> None:
 
 
 def answering(device: str, questions: Collection[Question], sender: str, seconds: float) -> set[Question]:
-    """Which of the questions is answered by ARP within ``seconds``; back as soon as all are.
+    """The questions that get an ARP answer within ``seconds``; returns as soon as all have one.
 
-    ``sender`` 0.0.0.0 makes it a probe that leaves no trace in anybody's table (RFC 5227). A MAC address that is not
-    the device's own is listened for as well.
+    ``sender`` 0.0.0.0 makes them probes, which leave no trace in the neighbours' tables (RFC 5227). The asking MAC
+    addresses need not be the device's own.
     """
     open_questions = set(questions)
-    with _arp_socket(device) as link:  # one for all: the kernel takes its time to close one
+    with _arp_socket(device) as link:  # one for all: the kernel is slow to close one
         index = socket.if_nametoindex(device)
         link.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("IHH8s", index, PACKET_MR_PROMISC, 0, b""))
 
@@ -84,10 +84,10 @@ def is_neighbour(device: str, mac: str, target: str, seconds: float) -> bool:
 
 
 def _heard(link: socket.socket, ask: Callable[[], None], seconds: float) -> Iterator[bytes]:
-    """What arrives within ``seconds`` of the question, which is asked again every now and then.
+    """The frames that arrive within ``seconds`` of the first question; the question is repeated.
 
-    On a busy machine we may well be late to read what came in time: what is there at the end is heard as well, but for
-    no longer than as long again.
+    On a busy machine we may read a frame late that came in time. So we read the waiting frames after the end too, for
+    at most ``seconds`` more.
     """
     ask()
     asked = time.monotonic()
@@ -120,7 +120,7 @@ def _arp(mac: str, sender: str, target: str) -> bytes:
 
 
 def _arp_answer(frame: bytes) -> Question:
-    """The question to which ``frame`` is the answer; one that nobody asks if it is none."""
+    """The question that ``frame`` answers; empty texts if it is no answer."""
     if len(frame) < 14 + ARP.size:
         return ("", "")
     *kind, operation, _sender_mac, sender, asker, _asked = ARP.unpack(frame[14 : 14 + ARP.size])

@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Files that are there as a whole or not at all, whenever whoever writes them is killed."""
+"""Files written as a whole or not at all, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write(path: Path, text: str) -> None:
-    """Give ``path`` this text in one step; its folders are made. Raises OSError."""
+    """Write the text in one step, and make the folders above. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".new")
     unfinished.write_text(text)
@@ -19,10 +19,10 @@ def write(path: Path, text: str) -> None:
 def write_lasting(
     path: Path, text: str, *, mode: int = 0o644, owner: tuple[int, int] = (-1, -1), unfinished: Path | None = None
 ) -> None:
-    """The same, and it is on the disk before it has its name, for who reads it at the next boot.
+    """The same, with the text on the disk before the file has its name, for a reader at the next boot.
 
-    ``owner`` is a user's and a group's number, -1 for ours; ``unfinished`` is where it is written first, on the same
-    file system, where another file in its own folder would be read as well. Raises OSError.
+    ``owner`` is a user's and a group's number, -1 for ours. The text is first written to ``unfinished``, on the same
+    file system: give one where a program reads every file of the folder. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unfinished or path.with_name(path.name + ".new")
@@ -33,3 +33,10 @@ def write_lasting(
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
+
+
+def remove(path: Path) -> None:
+    """Remove ``path``, if it exists, and its folder, if that is empty then. Raises OSError."""
+    path.unlink(missing_ok=True)
+    if path.parent.exists() and not any(path.parent.iterdir()):
+        path.parent.rmdir()

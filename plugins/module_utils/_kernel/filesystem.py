@@ -10,23 +10,21 @@ import struct
 from dataclasses import dataclass
 from fcntl import ioctl
 from pathlib import Path
-from typing import ClassVar, Protocol
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import MountPoint
-from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.size import format_size, parse_size
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import PROC, MountPoint
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 MIB = 1 << 20
-BLOCK = 4096
+SUPERBLOCK_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Superblock:
-    """What the file system says of itself. ``size`` is in bytes.
+    """The file system's own record. ``size`` is in bytes.
 
     ``slack`` is how many bytes at the end of a device mkfs and grow may leave unused, because they would make no
-    group of their own. ``clean`` is whether it was unmounted and no error is recorded in it.
+    group of their own. ``clean`` says that the file system was unmounted and records no error.
     """
 
     fstype: str
@@ -38,100 +36,89 @@ class Superblock:
         return size - self.size < self.slack
 
 
-class FileSystem(Protocol):
-    """One kind of file system, its numbers as class attributes."""
-
-    name: ClassVar[str]
-    minimum: ClassVar[int]
-    mender: ClassVar[str]
-
-    def superblock(self, start: bytes) -> Superblock | None:
-        """From the first ``SUPERBLOCK_BYTES`` of a device; None if it has another file system or none."""
-
-    def mounted_size(self, mount_point: str, device: Path) -> int:
-        """Bytes that the mounted file system takes of its device."""
-
-    def make(self, runner: Runner, image: str, *, discard: bool) -> None:
-        """Make it on a file that holds nothing worth keeping; ``discard`` lets the file become sparse."""
-
-    def grow_mounted(self, runner: Runner, mount: MountPoint) -> None:
-        """Let the mounted file system fill its device."""
-
-
-SUPERBLOCK_BYTES = 4096
-
-
-class Ext4(FileSystem):
+class Ext4:
     """ext4 (and its ancestors, which the same driver mounts), after linux/fs/ext4/ext4.h."""
 
     name = "ext4"
     minimum = 64 * MIB
     mender = "e2fsck"
 
+    # struct ext4_super_block: s_blocks_count_lo, s_log_block_size, s_blocks_per_group, s_inodes_per_group, s_magic,
+    # s_state, s_inode_size, s_feature_incompat, s_reserved_gdt_blocks, s_desc_size, s_blocks_count_hi.
+    _SUPERBLOCK = struct.Struct("<4xI16xI4xI4xI12xHH28xH6xI106xH46xH80xI")
     _MAGIC = 0xEF53
     _STATE_CLEAN = 0x1
     _STATE_ERRORS = 0x2
     _INCOMPAT_RECOVER = 0x4
     _INCOMPAT_64BIT = 0x80
     _SMALL_DESCRIPTOR = 32
-    # resize2fs and mke2fs drop a last group with fewer than 50 blocks beside its own tables; those take two bitmaps
-    # and a superblock, as well as what is counted below.
+    # resize2fs and mke2fs drop a last group with fewer than 50 blocks beside its own tables. These tables are two
+    # bitmaps, a superblock, and the blocks counted in superblock().
     _SPARE_BLOCKS = 53
-    # Exit statuses of e2fsck(8) are sums; from these on errors were left, or it could not work at all.
+    # Exit statuses of e2fsck(8) are sums: from 4 on errors were left, from 8 on e2fsck could not work at all.
     _FSCK_ERRORS_LEFT = 4
     _FSCK_CANNOT = 8
 
     def superblock(self, start: bytes) -> Superblock | None:
-        block = start[1024:2048]
-        magic, state = struct.unpack_from("<HH", block, 56)
+        """From the first ``SUPERBLOCK_BYTES`` of a device; None for another file system or none."""
+        (
+            low, log_size, blocks_per_group, inodes_per_group, magic, state, inode_size, incompat, reserved, descriptor,
+            high,
+        ) = self._SUPERBLOCK.unpack_from(start, 1024)  # fmt: skip
         if magic != self._MAGIC:
             return None
-        incompat = self._u32(block, 96)
-        wide = bool(incompat & self._INCOMPAT_64BIT)
-        blocks = self._u32(block, 4) + ((self._u32(block, 336) << 32) if wide else 0)
-        block_size = 1024 << self._u32(block, 24)
-        clean = bool(state & self._STATE_CLEAN) and not state & self._STATE_ERRORS
+        if not incompat & self._INCOMPAT_64BIT:
+            high, descriptor = 0, self._SMALL_DESCRIPTOR
+        blocks, block_size = low + (high << 32), 1024 << log_size
+        descriptors = -(-blocks // blocks_per_group) * descriptor
+        tables = reserved + -(-descriptors // block_size) + inodes_per_group * inode_size // block_size
         return Superblock(
             fstype=self.name,
             size=blocks * block_size,
-            slack=self._group_overhead(block, blocks, block_size, wide=wide) * block_size,
-            clean=clean and not incompat & self._INCOMPAT_RECOVER,
+            slack=(self._SPARE_BLOCKS + tables) * block_size,
+            clean=state & (self._STATE_CLEAN | self._STATE_ERRORS) == self._STATE_CLEAN
+            and not incompat & self._INCOMPAT_RECOVER,
         )
 
     def mounted_size(self, mount_point: str, device: Path) -> int:
-        # The driver keeps its superblock in the device's page cache, so that what is read here is current.
+        """Bytes that the mounted file system takes of its device."""
+        # The driver keeps its superblock in the device's page cache, so that the one read here is current.
         superblock = self.superblock(_start_of(device))
         if superblock is None:
             raise DindError(f"{device}, mounted on {mount_point}, has no ext4 on it any more")
         return superblock.size
 
     def make(self, runner: Runner, image: str, *, discard: bool) -> None:
-        extended = "lazy_itable_init=1,lazy_journal_init=1" + ("" if discard else ",nodiscard")
-        runner.run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", extended, image)
+        """Make the file system on a file without valuable data; ``discard`` lets the file become sparse."""
+        # A lazily initialised inode table is zeroed some seconds after the mount, by holes in the image.
+        tables = "lazy_itable_init=1" if discard else "lazy_itable_init=0,nodiscard"
+        runner.run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", f"{tables},lazy_journal_init=1", image)
 
     def grow_mounted(self, runner: Runner, mount: MountPoint) -> None:
+        """Let the mounted file system fill its device."""
         runner.run("resize2fs", mount.source)
 
     def grow_unmounted(self, runner: Runner, image: Path, undo: Path) -> None:
-        """Let it fill the image; ``repair`` must have been thorough before.
+        """Let the file system fill the image; ``repair`` must have been thorough before.
 
-        resize2fs may be killed anywhere: what it overwrites goes to the file ``undo`` first, which stays then.
+        resize2fs may be killed anywhere. It first saves the blocks that it overwrites in the file ``undo``, which
+        then stays.
         """
         runner.run("resize2fs", "-z", str(undo), str(image))
 
     def take_back(self, runner: Runner, image: Path, undo: Path) -> None:
-        """Undo what a killed resize2fs has begun.
+        """Undo the work of a killed resize2fs.
 
-        e2undo refuses (1) where the undo file is still empty or the superblock is not of the same moment; nothing
-        but the superblock has been changed then.
+        e2undo refuses (1) where the undo file is still empty or the superblock is of another moment; nothing
+        but the superblock has changed then.
         """
         runner.run("e2undo", str(undo), str(image), ok=(0, 1))
 
     def repair(self, runner: Runner, image: Path, undo: Path, *, thorough: bool) -> None:
-        """Look without touching anything, then mend what can be mended safely.
+        """Look without a change, then mend as far as that is safe.
 
-        Raises DindError, with the image as it was, when that does not mend all of it. ``undo`` is a file to make
-        and remove. ``thorough`` looks at all of one that says it is clean, too.
+        Raises DindError, with the image as it was, if errors remain. ``undo`` is a file to make and remove.
+        ``thorough`` also looks at all of a file system that says that it is clean.
         """
         options = ("-f", str(image)) if thorough else (str(image),)
         looked = runner.run("e2fsck", "-n", *options, ok=range(256))
@@ -146,9 +133,9 @@ class Ext4(FileSystem):
         undo.unlink(missing_ok=True)
 
     def _restore(self, runner: Runner, image: Path, undo: Path, start: bytes) -> None:
-        """By force, since the half-mended superblock is not the undo file's, and nobody else has changed anything.
+        """Put the image back as it was, with the superblock that e2undo marks.
 
-        e2undo leaves its own mark in the superblock, which goes as well.
+        By force: the half-mended superblock is not the undo file's, and no other process has changed anything.
         """
         if undo.exists() and undo.stat().st_size:
             runner.run("e2undo", "-f", str(undo), str(image))
@@ -157,31 +144,16 @@ class Ext4(FileSystem):
         undo.unlink(missing_ok=True)
 
     def _beyond_repair(self, image: Path, command: Command) -> DindError:
+        said = (command.stderr + command.stdout).splitlines()
+        gist = " ".join(line for line in said if line and "e2undo" not in line and "undo file" not in line)[-300:]
         return DindError(
-            f"the file system in {image} is damaged beyond what can be mended safely: {_gist(command)}",
+            f"the file system in {image} is damaged beyond what can be mended safely: {gist}",
             cure=f"nothing was changed; copy the file, then look at the copy with e2fsck {image.name}",
         )
 
-    def _group_overhead(self, block: bytes, blocks: int, block_size: int, *, wide: bool) -> int:
-        blocks_per_group, inodes_per_group = self._u32(block, 32), self._u32(block, 40)
-        inode_size, reserved = self._u16(block, 88), self._u16(block, 206)
-        descriptor = self._u16(block, 254) if wide else self._SMALL_DESCRIPTOR
-        descriptors = -(-blocks // blocks_per_group) * descriptor
-        return (
-            self._SPARE_BLOCKS + reserved + -(-descriptors // block_size) + inodes_per_group * inode_size // block_size
-        )
 
-    @staticmethod
-    def _u32(block: bytes, offset: int) -> int:
-        return int.from_bytes(block[offset : offset + 4], "little")
-
-    @staticmethod
-    def _u16(block: bytes, offset: int) -> int:
-        return int.from_bytes(block[offset : offset + 2], "little")
-
-
-class Xfs(FileSystem):
-    """XFS, after linux/fs/xfs/libxfs/xfs_format.h and xfs_fs.h."""
+class Xfs:
+    """XFS, after linux/fs/xfs/libxfs/xfs_format.h and xfs_fs.h. The methods are described in Ext4."""
 
     name = "xfs"
     minimum = 300 * MIB  # mkfs.xfs refuses less since 5.19
@@ -196,7 +168,7 @@ class Xfs(FileSystem):
         magic, block_size, blocks = struct.unpack_from(">4sIQ", start)
         if magic != b"XFSB":
             return None
-        # Mounting replays the log: there is nothing to be done, and no telling, before.
+        # A mount replays the log; before the mount there is nothing to do, and no way to tell.
         return Superblock(self.name, blocks * block_size, self._SLACK, clean=True)
 
     def mounted_size(self, mount_point: str, device: Path) -> int:
@@ -217,10 +189,8 @@ class Xfs(FileSystem):
         runner.run("xfs_growfs", "-d", mount.mount_point)
 
     def _features(self, release: str, presets: Path = Path("/usr/share/xfsprogs/mkfs")) -> tuple[str, ...]:
-        """Where mkfs.xfs is newer than the kernel, as in a container: the preset for the kernel.
-
-        By itself it makes what an older kernel cannot mount.
-        """
+        """The preset for a kernel older than mkfs.xfs, as in a container: by default mkfs.xfs makes a file system
+        that an older kernel cannot mount."""
         kernel = _version(release)
         known = sorted((_version(path.stem.removeprefix("lts_")), str(path)) for path in presets.glob("lts_*.conf"))
         if not known or kernel >= known[-1][0]:
@@ -230,18 +200,24 @@ class Xfs(FileSystem):
 
 
 EXT4, XFS = Ext4(), Xfs()
-KINDS: dict[str, FileSystem] = {kind.name: kind for kind in (EXT4, XFS)}
+KINDS: dict[str, Ext4 | Xfs] = {"ext4": EXT4, "xfs": XFS}
 
 
-def has_xfs_quota(proc: Path) -> bool:
-    """Whether the kernel's XFS has quotas; taken for granted while it is not loaded."""
+def is_known(fstype: str, proc: Path = PROC) -> bool:
+    """Whether the kernel has this file system, built in or loaded."""
+    known = proc / "filesystems"
+    return known.exists() and fstype in known.read_text().split()
+
+
+def has_xfs_quota(proc: Path = PROC) -> bool:
+    """Whether the kernel's XFS has quotas; true while XFS is not loaded."""
     return not (proc / "fs/xfs").exists() or (proc / "fs/xfs/xqmstat").exists()
 
 
 def superblock_of(path: Path) -> Superblock | None:
-    """Of an image or device that nothing has mounted; None where there is no file system that we make."""
+    """The superblock of an unmounted image or device; None without an ext4 or xfs."""
     start = _start_of(path)
-    return next((found for kind in KINDS.values() if (found := kind.superblock(start))), None)
+    return EXT4.superblock(start) or XFS.superblock(start)
 
 
 def _start_of(path: Path) -> bytes:
@@ -249,27 +225,6 @@ def _start_of(path: Path) -> bytes:
         return device.read(SUPERBLOCK_BYTES).ljust(SUPERBLOCK_BYTES, b"\0")
 
 
-def _gist(command: Command) -> str:
-    """What e2fsck found, without what it says about its undo file."""
-    said = (command.stderr + command.stdout).splitlines()
-    return " ".join(line for line in said if line and "e2undo" not in line and "undo file" not in line)[-300:]
-
-
 def _version(text: str) -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def check_size(text: str, fstype: str) -> int:
-    """Bytes, in whole blocks. Raises DindError for what is no size or too small for the file system."""
-    try:
-        size = parse_size(text) // BLOCK * BLOCK
-    except ValueError as error:
-        raise DindError(f"size: {error}") from None
-    minimum = KINDS[fstype].minimum
-    if size < minimum:
-        raise DindError(
-            f"size: {text} is too small for {fstype}, which needs at least {format_size(minimum)}",
-            cure="ask for more" if fstype == "ext4" else "ask for more, or use ext4",
-        )
-    return size

@@ -1,8 +1,8 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Our own rules in this network namespace, as `iptables-save` shows and `iptables-restore` changes them.
+"""Our own rules in this network namespace, read by `iptables-save` and changed by `iptables-restore`.
 
-A rule is ours that has our comment; a chain is ours whose name begins with our prefix.
+Our rules have our comment; our chains have names that begin with our prefix.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
@@ -19,7 +20,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
 COMMENT = ("-m", "comment", "--comment", "mesos.dind.bridged_net")
 OWN_CHAINS = "MESOS-DIND-"
-# Two transactions: in one, the nft backend does not even tell the kernel of a rule that is gone at its end.
+# Two transactions: of a rule added and removed in the same one, the nft backend tells the kernel nothing.
 PROOF = f"""\
 *nat
 :{OWN_CHAINS}PROOF - [0:0]
@@ -32,23 +33,39 @@ COMMIT
 """
 
 
+class Purpose(Enum):
+    """Why we have a rule."""
+
+    REDIRECT = "redirect inner containers' DNS queries to the outer resolver"
+    GUARD = "drop outside traffic for the loopback"
+    FORWARD = "accept forwarded traffic that the engine would drop"
+
+
 @dataclass(frozen=True)
 class Rule:
-    """A rule of a table, in the words of `iptables`. Their order says nothing: `iptables-save` has one of its own."""
+    """A rule of a table, in the words of `iptables`: `-A` appends the rule to its chain, `-I` puts it first.
+
+    Comparisons ignore that and the order of the words: `iptables-save` has its own.
+    """
 
     table: str
     words: tuple[str, ...] = field(compare=False)
+    purpose: Purpose
     meaning: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "meaning", frozenset(self.words))
+        object.__setattr__(self, "meaning", frozenset(self.words[1:]))
 
     def __str__(self) -> str:
-        return f"-t {self.table} {' '.join(self.words)}"
+        return f"-t {self.table} {' '.join(('-A', *self.words[1:]))}"
 
     @property
     def chain(self) -> str:
         return self.words[1]
+
+    @property
+    def is_first(self) -> bool:
+        return self.words[0] == "-I"
 
     @property
     def is_in_own_chain(self) -> bool:
@@ -60,11 +77,11 @@ def is_installed(program: str = "iptables") -> bool:
 
 
 def prove(runner: Runner) -> str:
-    """Have the backend of `iptables` (nft or legacy) do what an engine will: which of them works is the kernel's say.
+    """Prove NAT with the backend of `iptables` (nft or legacy): the kernel decides which of them works.
 
-    Where the machine's own does not, the other is made its own, as kind does it (kubernetes-sigs/kind,
-    images/base/files/usr/local/bin/entrypoint: select_iptables). Returns what was done; empty where nothing was. One
-    fork where it works. Raises DindError that names both backends where neither does.
+    If the default backend fails, make the other the default, as kind does (kubernetes-sigs/kind,
+    images/base/files/usr/local/bin/entrypoint: select_iptables). Returns what was done, empty if nothing was; one fork
+    in that case. Raises DindError that names both backends if neither works.
     """
     refusal = _refusal(runner, "iptables-restore")
     if not refusal:
@@ -96,8 +113,10 @@ def read(runner: Runner) -> tuple[Rule, ...]:
 
 
 def naming(device: str, runner: Runner) -> list[str]:
-    """Rules of others, IPv4 and IPv6, that are about what comes in or goes out by ``device``; none of a program that is
-    not there, or that the kernel has nothing for."""
+    """Rules of others, IPv4 and IPv6, that match traffic by the incoming or outgoing ``device``.
+
+    A missing program counts as one without rules, and so does a program that the kernel has no tables for.
+    """
     pattern = re.compile(rf" -[io] {re.escape(device)} ")
     found: list[str] = []
     for program, shown in (("iptables", ""), ("ip6tables", "ip6tables ")):
@@ -108,27 +127,32 @@ def naming(device: str, runner: Runner) -> list[str]:
 
 
 def parse(saved: str) -> Iterator[Rule]:
+    """Our rules in the output of `iptables-save`."""
     table = ""
     for line in saved.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
         elif line.startswith("-A ") and COMMENT[-1] in line:
-            yield Rule(table, tuple(shlex.split(line)))
+            words = tuple(shlex.split(line))
+            yield Rule(table, words, _purpose(table, words[words.index("-j") + 1]))
 
 
-def change(runner: Runner, table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> None:
-    """Make ``wanted`` of the rules that are ``there`` in ``table``, in one transaction. Raises DindError."""
-    runner.run("iptables-restore", "--noflush", "--wait", stdin="\n".join(_transaction(table, there, wanted)) + "\n")
+def _purpose(table: str, target: str) -> Purpose:
+    """Rules of all releases have the same comment; their table and target differ."""
+    if table == "nat":
+        return Purpose.REDIRECT
+    return Purpose.GUARD if target == "DROP" else Purpose.FORWARD
 
 
-def put_first(runner: Runner, added: Sequence[Rule], removed: Sequence[Rule]) -> None:
-    """In chains that are there, before all other rules. Raises DindError."""
-    lines: list[str] = []
-    for table in dict.fromkeys(rule.table for rule in (*added, *removed)):
-        lines.append(f"*{table}")
-        lines += [" ".join(("-I", *rule.words[1:])) for rule in reversed(added) if rule.table == table]
-        lines += [" ".join(("-D", *rule.words[1:])) for rule in removed if rule.table == table]
-        lines.append("COMMIT")
+def change(runner: Runner, there: Sequence[Rule], wanted: Sequence[Rule]) -> None:
+    """Replace the rules that are ``there`` with ``wanted``, in one transaction a table. Raises DindError."""
+    lines = [
+        line
+        for table in dict.fromkeys(rule.table for rule in (*there, *wanted))
+        for line in _transaction(
+            table, [rule for rule in there if rule.table == table], [rule for rule in wanted if rule.table == table]
+        )
+    ]
     if lines:
         runner.run("iptables-restore", "--noflush", "--wait", stdin="\n".join(lines) + "\n")
 
@@ -136,19 +160,20 @@ def put_first(runner: Runner, added: Sequence[Rule], removed: Sequence[Rule]) ->
 def _transaction(table: str, there: Sequence[Rule], wanted: Sequence[Rule]) -> Iterator[str]:
     before, after = _own_chains(there), _own_chains(wanted)
     yield f"*{table}"
-    for chain in dict.fromkeys((*before, *after)):
-        yield f":{chain} - [0:0]"  # made, or emptied
+    yield from (f":{chain} - [0:0]" for chain in {**before, **after})  # made, or emptied
     for rule in there:
         if not rule.is_in_own_chain and rule not in wanted:
             yield " ".join(("-D", *rule.words[1:]))
-    for rule in wanted:
-        if rule.is_in_own_chain or rule not in there:
-            yield " ".join(rule.words)
-    for chain in before:
-        if chain not in after:
-            yield f"-X {chain}"
+    yield from _added([rule for rule in wanted if rule.is_in_own_chain or rule not in there])
+    yield from (f"-X {chain}" for chain in before if chain not in after)
     yield "COMMIT"
 
 
-def _own_chains(rules: Iterable[Rule]) -> list[str]:
-    return list(dict.fromkeys(rule.chain for rule in rules if rule.is_in_own_chain))
+def _added(rules: Sequence[Rule]) -> Iterator[str]:
+    """The lines that add the rules. Among rules that are put first, the last line wins."""
+    yield from (" ".join(rule.words) for rule in reversed(rules) if rule.is_first)
+    yield from (" ".join(rule.words) for rule in rules if not rule.is_first)
+
+
+def _own_chains(rules: Iterable[Rule]) -> dict[str, None]:
+    return dict.fromkeys(rule.chain for rule in rules if rule.is_in_own_chain)

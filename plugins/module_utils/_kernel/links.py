@@ -1,39 +1,42 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Links, addresses, routes and static neighbours of this network namespace, as `ip -json` tells them.
+"""Links, addresses, routes and permanent neighbours of this network namespace, as `ip -json` shows them.
 
-Each of them also knows the words by which `ip` makes it again, on the same device or on another one.
+Each also has the words for `ip` to create it again, on the same device or on another.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import addresses
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+
+if TYPE_CHECKING:
+    from netaddr import IPNetwork
 
 FOREVER = 4294967295
 FAMILIES = {"inet": 4, "inet6": 6}
-# What a route may carry and is made again by the same word (iproute2, ip/iproute.c: print_route).
+# Attributes of a route and the words that set them (iproute2, ip/iproute.c: print_route).
 ROUTE_WORDS = {"from": "from", "tos": "tos", "table": "table", "protocol": "proto", "scope": "scope", "prefsrc": "src"}
 ROUTE_METRICS = frozenset(
     {"mtu", "advmss", "window", "initcwnd", "initrwnd", "hoplimit", "ssthresh", "cwnd", "quickack"}
 )
-# net/ipv6/route.c, IP6_RT_PRIO_ADDRCONF: of the route that an IPv6 address brings with it, unless it says another.
+# Metric of the route that comes with an IPv6 address, by default (net/ipv6/route.c: IP6_RT_PRIO_ADDRCONF).
 IPV6_PREFIX_METRIC = 256
-# What only describes the moment.
+# Attributes that are read elsewhere, or that only describe the moment.
 ROUTE_IGNORED = frozenset({"type", "dst", "gateway", "via", "dev", "metric", "flags", "metrics", "pref", "expires"})
 
 
 @dataclass(frozen=True)
 class Address:
-    """An address on a link. Lifetimes (seconds) run, so they do not count in comparisons."""
+    """An address on a link. Comparisons ignore its lifetimes (seconds), which run down."""
 
     family: int
     local: str
@@ -41,7 +44,7 @@ class Address:
     scope: str = "global"
     broadcast: str = ""
     peer: str = ""
-    alias: str = ""  # what follows the device's name in the label
+    alias: str = ""  # the label, after the device's name
     metric: int = 0
     noprefixroute: bool = False
     valid: int = field(default=FOREVER, compare=False)
@@ -52,9 +55,9 @@ class Address:
         return f"{self.local}/{self.prefixlen}"
 
     @property
-    def prefix(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-        """The network in which its neighbours are."""
-        return ipaddress.ip_network(f"{self.peer or self.local}/{self.prefixlen}", strict=False)
+    def prefix(self) -> IPNetwork:
+        """The network of the address's neighbours."""
+        return addresses.network(f"{self.peer or self.local}/{self.prefixlen}").cidr
 
     @property
     def is_leased(self) -> bool:
@@ -67,7 +70,7 @@ class Address:
     def words(self, device: str, *, lasting: bool) -> str:
         """The address on ``device``, for `ip address replace`; ``lasting`` makes it permanent.
 
-        An IPv6 address that moves was found unique already.
+        Duplicate detection is off: the kernel has already found the IPv6 address unique.
         """
         words = [self.local, "peer", f"{self.peer}/{self.prefixlen}"] if self.peer else [self.cidr]
         words += ["broadcast", self.broadcast] if self.broadcast else []
@@ -85,8 +88,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Route:
-    """A unicast route outside the kernel's own table. ``options`` are words for `ip route`, ``foreign`` names what
-    has none here."""
+    """A unicast route outside the kernel's own table.
+
+    ``options`` are words for `ip route`. ``foreign`` names the attributes that have no words here.
+    """
 
     family: int
     dst: str
@@ -102,40 +107,40 @@ class Route:
         return self.dst == "default" and "table" not in self.options
 
     @property
-    def prefix(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    def prefix(self) -> IPNetwork:
         everything = "0.0.0.0/0" if self.family == 4 else "::/0"
-        return ipaddress.ip_network(everything if self.dst == "default" else self.dst, strict=False)
+        return addresses.network(everything if self.dst == "default" else self.dst).cidr
 
     @property
     def leads_to_neighbours(self) -> bool:
-        """So that one of them can be the gateway of another route. With IPv6 no scope is shown."""
+        """Whether another route's gateway may be at the route's destination. `ip` shows no scope for IPv6."""
         return not self.gateway and (self.family == 6 or self.says("scope", "link"))
 
     def says(self, word: str, value: str) -> bool:
         return (word, value) in zip(self.options, self.options[1:], strict=False)
 
-    def is_kernels(self, addresses: Iterable[Address]) -> bool:
-        """Made by the kernel together with one of the device's ``addresses``.
+    def is_kernels(self, on_device: Iterable[Address]) -> bool:
+        """Whether the kernel made the route together with one of the addresses ``on_device``.
 
-        One that has `noprefixroute` brings no route: whoever gave it has made the route, and NetworkManager calls it
-        the kernel's as well (nm-l3-config-data.c: NM_IP_CONFIG_SOURCE_KERNEL).
+        An address with `noprefixroute` has none. NetworkManager adds such a route itself, and marks it as the kernel's
+        (nm-l3-config-data.c: NM_IP_CONFIG_SOURCE_KERNEL).
         """
-        return self.says("proto", "kernel") and any(self._comes_with(address) for address in addresses)
+        return self.says("proto", "kernel") and any(self._comes_with(address) for address in on_device)
 
     def _comes_with(self, address: Address) -> bool:
         metric = address.metric or (IPV6_PREFIX_METRIC if self.family == 6 else 0)
-        if address.noprefixroute or (metric, address.prefix) != (self.metric, self.prefix):
+        if address.noprefixroute or (address.family, metric) != (self.family, self.metric):
             return False
-        return self.family == 6 or self.says("src", address.local)
+        return (self.family == 6 or self.says("src", address.local)) and address.prefix == self.prefix
 
     @property
     def is_advertised(self) -> bool:
-        """Learnt from a router's advertisement, and refreshed by the next one."""
+        """Whether a router advertised the route; its next advertisement refreshes it."""
         return self.says("proto", "ra")
 
     @property
     def is_dynamic(self) -> bool:
-        """Learnt from a router's advertisement or with a lease."""
+        """Whether the route came from a router's advertisement or with a lease."""
         return self.is_advertised or self.says("proto", "dhcp")
 
     def words(self, device: str, *, lasting: bool) -> str:
@@ -181,7 +186,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Bound:
-    """What names a device and is no address, route or neighbour that could be given to another one."""
+    """Something that names a device and cannot move to another device."""
 
     device: str
     what: str
@@ -189,7 +194,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Network:
-    """What there is in a network namespace."""
+    """The contents of a network namespace."""
 
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -201,11 +206,11 @@ class Network:
 
 
 def read(runner: Runner) -> Network:
-    """The network namespace that this process is in; two forks."""
+    """The network namespace of this process; two forks."""
     commands = "address show\nneighbour show nud permanent\nneighbour show proxy\nrule show\n"
     shown = documents(runner.run("ip", "-json", "-details", "-batch", "-", stdin=commands).stdout)
     links, neighbours, proxies, rules = shown
-    # Not with the details, which also tell what a route has by default.
+    # Without details, which include a route's default attributes.
     commands = "route show table all root 0.0.0.0/0\nroute show table all root ::/0\n"
     by_family = [*documents(runner.run("ip", "-json", "-batch", "-", stdin=commands).stdout)]
     routes = [
@@ -214,26 +219,31 @@ def read(runner: Runner) -> Network:
         for route in document
         for parsed in parse_route(route, family)
     ]
-    bound = [
-        Bound(rule[key], f"the rule {rule['priority']}") for rule in rules for key in ("iif", "oif") if key in rule
-    ]
-    bound += [Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry]
-    bound += [
-        Bound(route["dev"], f"the multicast route to {route['dst']}")
-        for route in chain.from_iterable(by_family)
-        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route
-    ]
     return Network(
         tuple(parse_link(link) for link in links),
         tuple(routes),
         tuple(Neighbour(entry["dst"], entry["lladdr"], entry["dev"]) for entry in neighbours if "lladdr" in entry),
-        tuple(bound),
+        tuple(_bound(rules, proxies, chain.from_iterable(by_family))),
     )
 
 
+def _bound(
+    rules: Iterable[Mapping[str, Any]], proxies: Iterable[Mapping[str, Any]], routes: Iterable[Mapping[str, Any]]
+) -> Iterator[Bound]:
+    for rule in rules:
+        yield from (Bound(rule[key], f"the rule {rule['priority']}") for key in ("iif", "oif") if key in rule)
+    yield from (Bound(entry["dev"], f"the proxy neighbour {entry['dst']}") for entry in proxies if "dev" in entry)
+    for route in routes:
+        if route.get("type") == "multicast" and route.get("table") != "local" and "dev" in route:
+            yield Bound(route["dev"], f"the multicast route to {route['dst']}")
+
+
 def change(runner: Runner, lines: Iterable[str], *, all_the_same: bool = False) -> None:
-    """All of ``lines`` as one batch of `ip`, which stops at the first that fails, or ``all_the_same`` does the others
-    too. Raises DindError that names what failed."""
+    """Run ``lines`` as one batch of `ip`.
+
+    The batch stops at the first line that fails; with ``all_the_same`` it runs the others too. Raises DindError that
+    names the failed lines.
+    """
     batch = [*lines]
     if not batch:
         return
@@ -247,7 +257,7 @@ def change(runner: Runner, lines: Iterable[str], *, all_the_same: bool = False) 
 
 
 def documents(text: str) -> Iterator[Any]:
-    """The JSON documents that follow one another in ``text``."""
+    """The JSON documents in ``text``, one after another."""
     decoder = json.JSONDecoder()
     rest = text.lstrip()
     while rest:
@@ -273,7 +283,7 @@ def parse_link(link: Mapping[str, Any]) -> Link:
         addresses=tuple(
             parse_address(address, link["ifname"])
             for address in link["addr_info"]
-            # A temporary address (RFC 8981) can't be given, only made anew by the kernel.
+            # Only the kernel can make a temporary address (RFC 8981).
             if address.get("local") and not address.get("temporary")
         ),
     )
@@ -297,14 +307,10 @@ def parse_address(address: Mapping[str, Any], device: str) -> Address:
 
 
 def parse_route(route: Mapping[str, Any], family: int) -> Iterator[Route]:
-    """The route, once for each device that it leads through; nothing for what is no unicast route of a person's."""
+    """The route, once for each of its devices. Empty for the kernel's own table and for all but unicast routes."""
     if route.get("type", "unicast") != "unicast" or route.get("table") == "local":
         return
-    options = [word for key, name in ROUTE_WORDS.items() if key in route for word in (name, str(route[key]))]
-    options += ["onlink"] if "onlink" in route.get("flags", ()) else []
     metrics = {key: value for group in route.get("metrics", ()) for key, value in group.items()}
-    options += [word for key, value in metrics.items() if key in ROUTE_METRICS for word in (key, str(value))]
-    options += ["pref", route["pref"]] if route.get("pref", "medium") != "medium" else []
     via = route.get("via", {})
     known = ROUTE_WORDS.keys() | ROUTE_IGNORED
     for device in dict.fromkeys(hop.get("dev", "") for hop in route.get("nexthops", [route])):
@@ -314,7 +320,20 @@ def parse_route(route: Mapping[str, Any], family: int) -> Iterator[Route]:
             device=device,
             gateway=route.get("gateway", "") or " ".join((via["family"], via["host"]) if via else ()),
             metric=route.get("metric", 0),
-            options=tuple(options),
+            options=tuple(_options(route, metrics)),
             foreign=tuple(sorted((route.keys() - known) | (metrics.keys() - ROUTE_METRICS))),
             expires=route.get("expires", 0),
         )
+
+
+def _options(route: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[str]:
+    for key, name in ROUTE_WORDS.items():
+        if key in route:
+            yield from (name, str(route[key]))
+    if "onlink" in route.get("flags", ()):
+        yield "onlink"
+    for key, value in metrics.items():
+        if key in ROUTE_METRICS:
+            yield from (key, str(value))
+    if route.get("pref", "medium") != "medium":
+        yield from ("pref", route["pref"])

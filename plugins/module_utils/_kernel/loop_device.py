@@ -2,8 +2,8 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Loop devices by their ioctls (loop(4), linux/loop.h), with the backing file's identity kept as device and inode.
 
-Not losetup: a flock(2) on the very descriptor that the loop device is configured with is held by the device until it
-is detached, and losetup opens its own.
+losetup is no substitute: it opens a descriptor of its own. The device holds a flock(2) on the very descriptor that
+configures it until it is detached.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import ioctl
+from io import FileIO
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.errors import PRIVILEGE
 
 MAJOR = 7
+SECTOR = 512  # bytes
 DEV = Path("/dev")
-SYS = Path("/sys")
+
+PRIVILEGE = "run the container with --privileged (on a machine of its own: as root)"
 
 _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_SET_CAPACITY = 0x4C07
@@ -32,80 +34,75 @@ _LOOP_CTL_GET_FREE = 0x4C82
 _LO_FLAGS_AUTOCLEAR = 4
 _CONTROL_NUMBER = os.makedev(10, 237)
 # struct loop_info64: device, inode, rdevice, offset, sizelimit; number, encrypt type, key size, flags; three names;
-# init[2]. struct loop_config: fd, block size, that, eight reserved words.
+# init[2]. struct loop_config: fd, block size, loop_info64, eight reserved words.
 _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIG = struct.Struct(f"=2I{_INFO.size}s8Q")
-# Every loser of a race for a free device has been overtaken by another start, so this is a bound on those at once.
+# Each lost race for a free device is another container's start: a bound on simultaneous starts.
 _ATTEMPTS = 256
 
 
 @dataclass(frozen=True)
 class FileId:
-    """Which file it is, whatever its path and in whatever container: device (major, minor) and inode."""
+    """A file's identity, the same for every path and container. Loop devices and stat(2) number devices alike, for
+    all majors below 4096 (huge_encode_dev() of linux/kdev_t.h, gnu_dev_makedev(3))."""
 
-    device: tuple[int, int]
+    device: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileId:
-        return cls((os.major(status.st_dev), os.minor(status.st_dev)), status.st_ino)
+        return cls(status.st_dev, status.st_ino)
 
 
 def require(dev: Path = DEV) -> None:
-    """Raises DindError where loop devices cannot be had. Leaves nothing behind."""
+    """Raises DindError on a machine without loop devices. Leaves nothing behind."""
     control = dev / "loop-control"
     was_there = control.exists()
     try:
-        os.close(_open_control(control))
+        _open_control(control).close()
     finally:
         if not was_there:
             control.unlink(missing_ok=True)
 
 
 def node(number: int, dev: Path = DEV) -> Path:
-    """The device's node, made if this container's ``/dev`` (a snapshot, moby#27886) lacks it."""
+    """The device's node, made if this container's ``/dev`` lacks it: a snapshot of the host's (moby#27886)."""
     path = dev / f"loop{number}"
     with suppress(FileExistsError):
         os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(MAJOR, number))
     return path
 
 
-def backing_file(number: int, dev: Path = DEV) -> FileId | None:
-    """The file behind ``/dev/loop<number>``; None where nothing is attached."""
-    with _open_device(node(number, dev)) as device:
-        answer = bytearray(_INFO.size)
+def backing_file(number: int) -> FileId | None:
+    """The file behind ``/dev/loop<number>``; None for a free device."""
+    answer = bytearray(_INFO.size)
+    with _open_device(node(number)) as device:
         try:
             ioctl(device, _LOOP_GET_STATUS64, answer)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return None
             raise
-    encoded, inode = _INFO.unpack(answer)[:2]
-    return FileId(decode_device(encoded), inode)
+    return FileId(*_INFO.unpack(answer)[:2])
 
 
-def decode_device(encoded: int) -> tuple[int, int]:
-    """Major and minor number as huge_encode_dev() of linux/kdev_t.h packs them."""
-    return (encoded >> 8) & 0xFFF, (encoded & 0xFF) | ((encoded >> 12) & 0xFFF00)
-
-
-def capacity(number: int, sys: Path = SYS) -> int:
+def capacity(number: int) -> int:
     """The device's size in bytes."""
-    return int((sys / f"block/loop{number}/size").read_text()) * 512
+    return int(Path(f"/sys/block/loop{number}/size").read_text()) * SECTOR
 
 
-def set_capacity(number: int, dev: Path = DEV) -> None:
+def set_capacity(number: int) -> None:
     """Make the device as large as its backing file has become."""
-    with _open_device(node(number, dev)) as device:
+    with _open_device(node(number)) as device:
         ioctl(device, _LOOP_SET_CAPACITY)
 
 
 @contextmanager
 def attached(file: int, name: str, dev: Path = DEV) -> Iterator[Path]:
-    """A loop device on the open file: it lasts as long as this context or, once mounted, as long as the mount.
+    """A loop device on the open file, for as long as this context lasts or, once mounted, as long as the mount.
 
-    It clears itself (autoclear) at its last close, so that a death at any point leaks nothing. ``name`` is what
-    ``losetup`` shows. Raises DindError without loop-control, free device or privilege.
+    The device detaches itself (autoclear) at its last close, so that a death at any point leaks nothing.
+    ``losetup`` shows ``name``. Raises DindError without loop-control, free device or privilege.
     """
     info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR, os.fsencode(name)[:63], b"", b"", 0, 0)
     config = _CONFIG.pack(file, 0, info, *[0] * 8)
@@ -121,8 +118,8 @@ def attached(file: int, name: str, dev: Path = DEV) -> Iterator[Path]:
     )
 
 
-def _configure(device: int, config: bytes) -> bool:
-    """Whether the device was still free."""
+def _configure(device: FileIO, config: bytes) -> bool:
+    """Attach the file; False if another process has taken the device."""
     try:
         ioctl(device, _LOOP_CONFIGURE, config)
     except OSError as error:
@@ -138,25 +135,23 @@ def _configure(device: int, config: bytes) -> bool:
 
 
 def _free_number(dev: Path) -> int:
-    control = _open_control(dev / "loop-control")
-    try:
-        return ioctl(control, _LOOP_CTL_GET_FREE)
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.EACCES):
-            raise _refused("no free loop device was given", error) from None
-        raise DindError(
-            f"there is no free loop device ({error.strerror})",
-            cure="detach some on the host (losetup -l, losetup -d), or raise the loop module's max_loop",
-        ) from None
-    finally:
-        os.close(control)
+    with _open_control(dev / "loop-control") as control:
+        try:
+            return ioctl(control, _LOOP_CTL_GET_FREE)
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EACCES):
+                raise _refused("no free loop device was given", error) from None
+            raise DindError(
+                f"there is no free loop device ({error.strerror})",
+                cure="detach some on the host (losetup -l, losetup -d), or raise the loop module's max_loop",
+            ) from None
 
 
-def _open_control(path: Path) -> int:
+def _open_control(path: Path) -> FileIO:
     try:
         if not path.exists():
             os.mknod(path, stat.S_IFCHR | 0o660, _CONTROL_NUMBER)
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC), "r+")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             raise DindError(
@@ -166,16 +161,11 @@ def _open_control(path: Path) -> int:
         raise _refused(f"{path} cannot be opened", error) from None
 
 
-@contextmanager
-def _open_device(path: Path) -> Iterator[int]:
+def _open_device(path: Path) -> FileIO:
     try:
-        device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC), "r+")
     except OSError as error:
         raise _refused(f"{path} cannot be opened", error) from None
-    try:
-        yield device
-    finally:
-        os.close(device)
 
 
 def _refused(what: str, error: OSError) -> DindError:

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -15,10 +18,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One line: a mount. ``device`` is major and minor of the mounted file system.
+    """One line: a mount. ``device`` is major and minor number of the mounted file system.
 
-    ``fields`` are the optional fields, the mount's propagation, such as ``shared:1`` or ``master:2``;
-    a private mount has none. ``options`` are the mount's own, ``super_options`` the file system's.
+    ``fields`` are the optional fields, which name the mount's propagation, such as ``shared:1`` or ``master:2``.
+    A private mount has none. ``options`` belong to the mount, ``super_options`` to the file system.
     """
 
     mount_id: int
@@ -37,32 +40,69 @@ class MountPoint:
         return any(field.startswith("shared:") for field in self.fields)
 
 
+class MountTree:
+    """The mounts that paths lead to. The kernel also lists mounts that another mount covers.
+
+    Every path is absolute and without symbolic links.
+    """
+
+    def __init__(self, mounts: Sequence[MountPoint]) -> None:
+        self.mounts = tuple(mounts)
+        listed = {mount.mount_id for mount in mounts}
+        # The kernel's first mount, where it is listed, is its own parent.
+        self._outermost = [
+            mount for mount in mounts if mount.parent_id not in listed or mount.parent_id == mount.mount_id
+        ]
+        self._children = {
+            (mount.parent_id, mount.mount_point): mount for mount in mounts if mount.parent_id != mount.mount_id
+        }
+
+    @cached_property
+    def visible(self) -> tuple[MountPoint, ...]:
+        """The topmost mount on each mount point, unless the mount point itself is covered."""
+        points = dict.fromkeys(mount.mount_point for mount in self.mounts)
+        return tuple(mount for point in points if (mount := self.at(point)) is not None)
+
+    def at(self, path: str) -> MountPoint | None:
+        """The topmost mount on exactly this path."""
+        mount = self.containing(path)
+        return mount if mount is not None and mount.mount_point == path else None
+
+    def containing(self, path: str) -> MountPoint | None:
+        """The mount that the path lies on."""
+        current = next((mount for mount in self._outermost if is_below(path, mount.mount_point)), None)
+        if current is None:
+            return None
+        # As the kernel walks: component by component, each time to the top of the stack.
+        for point in accumulate(path.split("/")[1:], "{}/{}".format, initial=""):
+            while (above := self._children.get((current.mount_id, point or "/"))) is not None:
+                current = above
+        return current
+
+    def directly_in(self, path: str) -> tuple[MountPoint, ...]:
+        """The topmost mounts on the entries of a directory."""
+        return tuple(mount for mount in self.visible if mount.mount_point.rpartition("/")[0] == path)
+
+
+def of_this_process(proc: Path = PROC) -> MountTree:
+    return MountTree(parse((proc / "self/mountinfo").read_text(errors="surrogateescape")))
+
+
 def parse(text: str) -> tuple[MountPoint, ...]:
     """The mounts in the kernel's order: of two on one mount point the later one is on top.
 
-    Raises ValueError for a line that is not one of mountinfo's.
+    Raises ValueError for any other line.
     """
     return tuple(_parse_line(line) for line in text.split("\n") if line)
 
 
-def of_this_process(proc: Path = PROC) -> tuple[MountPoint, ...]:
-    return parse((proc / "self/mountinfo").read_text(errors="surrogateescape"))
-
-
-def mounted_at(mounts: tuple[MountPoint, ...], path: str) -> MountPoint | None:
-    """The topmost mount on exactly this absolute path, which must hold no symbolic links."""
-    return next((mount for mount in reversed(mounts) if mount.mount_point == path), None)
-
-
-def containing(mounts: tuple[MountPoint, ...], path: str) -> MountPoint | None:
-    """The mount that this absolute path, which must hold no symbolic links, lies on."""
-    while (mount := mounted_at(mounts, path)) is None and path != "/":
-        path = path.rpartition("/")[0] or "/"
-    return mount
+def is_below(path: str, ancestor: str) -> bool:
+    """Whether an absolute path lies in a directory, or is the directory."""
+    return path == ancestor or path.startswith(ancestor.rstrip("/") + "/")
 
 
 def _parse_line(line: str) -> MountPoint:
-    # The separator is the first field after the sixth that is "-": no optional field is called so.
+    # The separator is the first field after the sixth that is "-"; no optional field is called so.
     words = line.split(" ")
     try:
         dash = words.index("-", 6)

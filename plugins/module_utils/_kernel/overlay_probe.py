@@ -1,10 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Whether a union file system (overlay, AUFS) really works on top of a directory, found out by doing it there."""
+"""A trial of a union file system (overlay, AUFS) on top of a directory."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import stat
@@ -22,10 +21,10 @@ _DIRECTORIES = ("lower1", "lower2", "upper", "work", "merged")
 
 
 def overlay(root: Path, runner: Runner) -> str | None:
-    """None if overlay works on ``root``, otherwise why it does not.
+    """None if overlay works on ``root``, otherwise the reason why not.
 
-    What the engine's driver needs is tried: two lower layers (moby's overlayutils), a write and a whiteout, on a
-    file system that tells the types of its directory entries (d_type). Nothing is left behind.
+    The trial covers the needs of the engine's driver: two lower layers (moby's overlayutils), a write and a whiteout.
+    The file system must also tell the types of its directory entries (d_type). Nothing is left behind.
     """
     return _trial(root, runner, "overlay", _overlay_options)
 
@@ -53,13 +52,13 @@ def _trial(root: Path, runner: Runner, fstype: str, options: Callable[[Path], st
 
 
 def _last_words(mounting: Command) -> str:
-    """What mount(8) says without its hint at the kernel's log, in one line and without our own passing names."""
+    """The message of mount(8) in one line, without its hint at the kernel's log and without our temporary names."""
     said = mounting.stderr.partition("dmesg(1)")[0].partition("merged: ")[2] or mounting.stderr
     return " ".join(said.split()).rstrip(".")
 
 
 def _flaw(at: Path, fstype: str) -> str | None:
-    """What is wrong with the union mounted on ``merged``, if anything. Raises OSError where it refuses to work."""
+    """The fault of the union mounted on ``merged``, if any. Raises OSError where the union refuses to work."""
     merged = at / "merged"
     if _names(merged) != {"first", "second"}:
         return "the layers are not merged"
@@ -71,7 +70,7 @@ def _flaw(at: Path, fstype: str) -> str | None:
         return "a removed file is still there"
     if fstype == "overlay" and not stat.S_ISCHR((at / "upper/second").stat().st_mode):
         return "a removed file leaves no whiteout"
-    if not _tells_types(at / "upper"):
+    if not _tells_type(at / "upper/first"):
         return "the file system does not tell the types of directory entries (no d_type)"
     return None
 
@@ -80,14 +79,25 @@ def _names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
+def _tells_type(file: Path) -> bool:
+    """Whether a directory listing tells the type of its entry, a regular file. Removes the file.
+
+    Python asks lstat(2) for a type that the listing does not tell. For a file that is gone, the answer is then "no".
+    """
+    with os.scandir(file.parent) as entries:
+        [entry] = (entry for entry in entries if entry.name == file.name)
+    file.unlink()
+    return entry.is_file(follow_symlinks=False)
+
+
 @contextmanager
 def _workshop(root: Path, runner: Runner) -> Iterator[Path]:
-    """A directory in ``root``, of which nothing is left afterwards, nor of one that an earlier probe died over.
+    """A directory in ``root``, removed afterwards, even if an earlier probe died over it.
 
-    Raises BlockingIOError when another container is at it at the same time.
+    Raises BlockingIOError while another container uses the directory.
     """
     at = root / NAME
-    # Not exist_ok, which raises all the same where it is removed before it is looked at.
+    # Not exist_ok, which raises all the same if the directory is removed at this moment.
     with suppress(FileExistsError):
         at.mkdir()
     with ExitStack() as stack:
@@ -110,33 +120,3 @@ def _clear(at: Path, runner: Runner) -> None:
         runner.run("umount", f"{at}/merged")
     for path in at.iterdir():
         shutil.rmtree(path)
-
-
-class _DirectoryEntry(ctypes.Structure):
-    """struct dirent of readdir(3), 64-bit offsets."""
-
-    _fields_ = (
-        ("d_ino", ctypes.c_uint64),
-        ("d_off", ctypes.c_int64),
-        ("d_reclen", ctypes.c_uint16),
-        ("d_type", ctypes.c_uint8),
-        ("d_name", ctypes.c_char * 256),
-    )
-
-
-def _tells_types(directory: Path) -> bool:
-    """Python's own scandir hides an unknown type by calling stat(2)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.opendir.restype = ctypes.c_void_p
-    libc.closedir.argtypes = [ctypes.c_void_p]
-    read = libc.readdir64
-    read.argtypes = [ctypes.c_void_p]
-    read.restype = ctypes.POINTER(_DirectoryEntry)
-    stream = libc.opendir(os.fsencode(directory))
-    try:
-        types = []
-        while entry := read(stream):
-            types.append(entry.contents.d_type)
-        return all(types)
-    finally:
-        libc.closedir(stream)

@@ -1,22 +1,21 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Which storage strategy fits: what is there already decides before anything is tried."""
+"""The storage strategy that fits: existing data decides, otherwise a trial."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import loop_device, overlay_probe
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.errors import data_root_in_use, not_privileged
 from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.state import DataRoot, State
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-# Strategy to the drivers it serves, the one for new data first.
+# Strategy to the drivers it serves, the driver for new data first.
 DRIVERS = {
     "overlay": ("overlay2", "overlayfs", "fuse-overlayfs"),
     "aufs": ("aufs",),
@@ -32,50 +31,40 @@ class Choice:
     reason: str
 
 
-class Trials(Protocol):
-    """What can be found out only by trying; each answer is None for "it works", or why not."""
+class Trials:
+    """The questions that only a trial answers, on the data root or where it will be made.
 
-    def overlay(self) -> str | None: ...
+    Each answer is None for "it works", otherwise the reason why not.
+    """
 
-    def aufs(self) -> str | None: ...
+    def __init__(self, data_root: Path, runner: Runner) -> None:
+        self._place = next(path for path in (data_root, *data_root.parents) if path.is_dir())
+        self._runner = runner
+
+    def overlay(self) -> str | None:
+        return overlay_probe.overlay(self._place, self._runner)
+
+    def aufs(self) -> str | None:
+        return overlay_probe.aufs(self._place, self._runner)
 
     def engine(self) -> str | None:
         """Whether the engine has AUFS."""
-
-    def loop(self) -> None:
-        """Raises DindError where loop devices surely cannot be had."""
-
-
-class RealTrials:
-    """On the data root itself, or where it will be made."""
-
-    def __init__(self, data_root: Path, runner: Runner) -> None:
-        self.place = next(path for path in (data_root, *data_root.parents) if path.is_dir())
-        self.runner = runner
-
-    def overlay(self) -> str | None:
-        return overlay_probe.overlay(self.place, self.runner)
-
-    def aufs(self) -> str | None:
-        return overlay_probe.aufs(self.place, self.runner)
-
-    def loop(self) -> None:
-        loop_device.require()
-
-    def engine(self) -> str | None:
         if shutil.which("dockerd") is None:
             return "there is no engine"
-        said = self.runner.run("dockerd", "--version").stdout
-        match = re.search(r"version (\d+)", said)
-        if match and int(match[1]) < _FIRST_ENGINE_WITHOUT_AUFS:
+        version = dockerd.version(self._runner)
+        if version.major < _FIRST_ENGINE_WITHOUT_AUFS:
             return None
-        return f"the engine has no AUFS any more ({said.strip()})"
+        return f"the engine has no AUFS any more (Docker {version.text})"
+
+    def loop(self) -> None:
+        """Raises DindError on a machine without loop devices."""
+        loop_device.require()
 
 
 def choose(strategy: str, state: State, data_root: Path, trials: Trials) -> Choice:
-    """The strategy to use, for the asked one or ``auto``.
+    """The strategy to use, for a given one or ``auto``.
 
-    Raises DindError where it cannot be had, or where there is data that another strategy made.
+    Raises DindError for a strategy that does not work here, or that does not fit the existing data.
     """
     if state.mount:
         return _keep_mounted(strategy, data_root)
@@ -83,23 +72,22 @@ def choose(strategy: str, state: State, data_root: Path, trials: Trials) -> Choi
         raise data_root_in_use(data_root)
     if strategy != "vfs" and not state.may_mount:
         raise not_privileged()
-    choice = _choose(strategy, state, data_root, trials)
+    if strategy == "auto":
+        choice = _keep(state, data_root)
+    else:
+        _refuse_other_data(strategy, state, data_root)
+        choice = Choice(strategy, f"strategy {strategy} was asked for")
+    if choice:
+        _insist(choice.strategy, state, data_root, trials)
+    else:
+        choice = _try(state, data_root, trials)
     if choice.strategy == "loop":
         trials.loop()
     return choice
 
 
-def _choose(strategy: str, state: State, data_root: Path, trials: Trials) -> Choice:
-    if strategy == "auto":
-        return _choose_freely(state, data_root, trials)
-    _refuse_other_data(strategy, state, data_root)
-    if strategy in ("overlay", "aufs") and state.data_root.held_by != "us":
-        _insist(strategy, state, data_root, trials)
-    return Choice(strategy, f"strategy {strategy} was asked for")
-
-
 def driver(strategy: str, data_root: DataRoot) -> str:
-    """The engine's storage driver: that of the data that is there, or the strategy's own."""
+    """The engine's storage driver: the existing data's, or the strategy's own."""
     fitting = [found for found in data_root.drivers if found in DRIVERS[strategy]]
     return [*fitting, DRIVERS[strategy][0]][0]
 
@@ -113,43 +101,41 @@ def _keep_mounted(strategy: str, data_root: Path) -> Choice:
     return Choice("loop", f"the image is mounted on {data_root} already")
 
 
-def _choose_freely(state: State, data_root: Path, trials: Trials) -> Choice:
-    image = state.image is not None and state.image.has_filesystem
-    if image and state.data_root.drivers:
-        raise DindError(
-            f"there is an image, and {data_root} itself holds data of {_list(state.data_root)} as well",
-            cure="say which to use by the strategy: loop or overlay",
-        )
-    if image:
+def _keep(state: State, data_root: Path) -> Choice | None:
+    """The strategy of the existing image or data, if any."""
+    drivers = state.data_root.drivers
+    if state.image and state.image.has_filesystem:
+        if drivers:
+            raise DindError(
+                f"there is an image, and {data_root} itself holds data of {' and '.join(drivers)} as well",
+                cure="choose one by the strategy: loop or overlay",
+            )
         return Choice("loop", "there is an image already")
-    if state.data_root.drivers:
-        return _keep_data(state, data_root, trials)
-    return _try(state, data_root, trials)
-
-
-def _keep_data(state: State, data_root: Path, trials: Trials) -> Choice:
-    found = state.data_root.drivers[0]
-    strategy = next((name for name, drivers in DRIVERS.items() if found in drivers), None)
+    if not drivers:
+        return None
+    strategy = next((name for name, served in DRIVERS.items() if drivers[0] in served), None)
     if strategy is None:
         raise DindError(
-            f"{data_root} holds data of the storage driver {found}, which is not supported here",
+            f"{data_root} holds data of the storage driver {drivers[0]}, which is not supported here",
             cure="use an empty data root",
         )
-    if strategy in ("overlay", "aufs") and state.data_root.held_by != "us":
-        _insist(strategy, state, data_root, trials)
-    return Choice(strategy, f"{data_root} holds data of the storage driver {found} already")
+    return Choice(strategy, f"{data_root} holds data of the storage driver {drivers[0]} already")
 
 
 def _try(state: State, data_root: Path, trials: Trials) -> Choice:
     without_overlay = trials.overlay()
     if without_overlay is None:
         return Choice("overlay", f"overlay works on {data_root}: two lower layers, a write and a whiteout were tried")
+    # If the kernel has no AUFS, the engine need not be asked.
     if state.has_aufs and _aufs_flaw(state, trials) is None:
         return Choice("aufs", f"overlay does not work on {data_root} ({without_overlay}), AUFS does")
     return Choice("loop", f"overlay does not work on {data_root} ({without_overlay})")
 
 
 def _insist(strategy: str, state: State, data_root: Path, trials: Trials) -> None:
+    """Raises DindError if the given strategy does not work. Our own data root is in use and is not tried again."""
+    if strategy not in ("overlay", "aufs") or state.data_root.held_by == "us":
+        return
     flaw = trials.overlay() if strategy == "overlay" else _aufs_flaw(state, trials)
     if flaw:
         raise DindError(
@@ -164,14 +150,11 @@ def _aufs_flaw(state: State, trials: Trials) -> str | None:
 
 
 def _refuse_other_data(strategy: str, state: State, data_root: Path) -> None:
+    drivers = state.data_root.drivers
     hidden = strategy == "loop" and not (state.image and state.image.has_filesystem)
-    strange = strategy != "loop" and not set(state.data_root.drivers) & set(DRIVERS[strategy])
-    if state.data_root.drivers and (hidden or strange):
+    strange = strategy != "loop" and not set(drivers) & set(DRIVERS[strategy])
+    if drivers and (hidden or strange):
         raise DindError(
-            f"strategy {strategy} was asked for, but {data_root} holds data of {_list(state.data_root)}",
+            f"strategy {strategy} was asked for, but {data_root} holds data of {' and '.join(drivers)}",
             cure="leave the strategy at auto, or move that data away",
         )
-
-
-def _list(data_root: DataRoot) -> str:
-    return " and ".join(data_root.drivers)

@@ -1,14 +1,13 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The errors that more than one part of loop_storage raises."""
+"""The errors that several parts of loop_storage raise."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-
-PRIVILEGE = "run the container with --privileged (on a machine of its own: as root)"
+from ansible_collections.mesos.dind.plugins.module_utils._kernel.loop_device import PRIVILEGE
 
 
 def image_in_use(image: Path) -> DindError:

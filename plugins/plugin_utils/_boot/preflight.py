@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.mesos.dind.plugins.module_utils._engine import user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError, ParameterError
-from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities
+from ansible_collections.mesos.dind.plugins.module_utils._kernel import capabilities, namespaces
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     AGENTS,
@@ -21,6 +21,8 @@ from ansible_collections.mesos.dind.plugins.plugin_utils._boot.settings import (
     of_role,
     variable_of,
 )
+
+NEEDED_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_MKNOD")
 
 CLUSTERD_PACKAGES = ("aventer-mesos", "clusterd")
 ASK_TIMEOUT = 5.0  # seconds
@@ -64,7 +66,7 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> str:
 
 def require_privileges(proc: Path = Path("/proc")) -> None:
     """Raise DindError without the capabilities that mounts, loop devices and bridges need."""
-    missing = capabilities.missing(capabilities.NUMBERS, proc)
+    missing = capabilities.missing(NEEDED_CAPABILITIES, proc)
     if missing:
         raise DindError(
             f"the container is not privileged ({', '.join(missing)} missing)",
@@ -94,7 +96,7 @@ def _shares_processes_with(proc: Path) -> str:
         if (proc / "2/comm").read_text().strip() == "kthreadd":
             return "the host"
     try:
-        own = (proc / "1/ns/mnt").readlink() == (proc / "self/ns/mnt").readlink()
+        own = namespaces.shares_mounts("1", proc)
     except PermissionError:
         own = False
     return "" if own else "another container"

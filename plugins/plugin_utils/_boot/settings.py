@@ -19,7 +19,7 @@ from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.ranges imp
 from ansible_collections.mesos.dind.plugins.module_utils._engine import ipv6, user_settings
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import net_device
-from ansible_collections.mesos.dind.plugins.module_utils._kernel.filesystem import check_size
+from ansible_collections.mesos.dind.plugins.module_utils._loop_storage.size import check_size
 
 AGENTS = ("mesos-slave", "mesos-agent")
 

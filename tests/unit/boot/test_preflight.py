@@ -130,3 +130,13 @@ def test_dockerd_is_asked_nothing_where_the_user_says_nothing(tmp_path: Path) ->
     runner = Dockerd()
     preflight.require_engine_settings(settings.read({}, ["bash"]), {}, runner, tmp_path / "daemon.json")
     assert runner.commands == []
+
+
+def test_a_container_needs_no_capability_that_only_some_hosts_give(tmp_path: Path) -> None:
+    """Some hosts withhold CAP_SYS_RESOURCE, bit 24, even from a privileged container."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/status").write_text(f"CapEff:\t{(1 << 41) - 1 - (1 << 24):016x}\n")
+    preflight.require_privileges(tmp_path)
+    (tmp_path / "self/status").write_text("CapEff:\t00000000a80425fb\n")
+    with pytest.raises(DindError, match=r"not privileged \(CAP_NET_ADMIN, CAP_SYS_ADMIN missing\)"):
+        preflight.require_privileges(tmp_path)

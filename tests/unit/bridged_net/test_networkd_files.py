@@ -1,6 +1,6 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What of an uplink's .network file goes to the bridge, what is seen of systemd-networkd, and when it is refused."""
+"""The settings of an uplink's .network file that go to the bridge, the state of systemd-networkd, and the refusals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist import networkd_files
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.bridging import Bridging, stated
 from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd_files import (
-    Bridging,
     Folders,
     Original,
     Persistence,
@@ -112,7 +112,7 @@ def made(text: str, folders: Folders, **fields: object) -> list[str]:
     return [text.split("\n\n", 1)[1] for text in networkd_files.wanted(BRIDGING, persistence, folders).values()]
 
 
-def test_addresses_go_to_the_bridge_and_the_device_keeps_its_own(folders):
+def test_addresses_go_to_the_bridge_and_the_device_keeps_its_own(folders: Folders) -> None:
     netdev, bridge, uplink = made(TEXT, folders)
     assert "MACAddress=02:42:ac:11:00:02\n" in netdev
     assert "MTUBytes" not in netdev
@@ -129,7 +129,7 @@ def test_addresses_go_to_the_bridge_and_the_device_keeps_its_own(folders):
     ).replace("; both\n", "")
 
 
-def test_what_netplan_generates_is_divided(folders):
+def test_what_netplan_generates_is_divided(folders: Folders) -> None:
     _netdev, bridge, uplink = made(NETPLAN_STATIC, folders)
     assert bridge.startswith(
         "[Match]\nName=docker0\n\n[Link]\nMTUBytes=1450\n\n"
@@ -139,7 +139,7 @@ def test_what_netplan_generates_is_divided(folders):
     assert uplink.endswith("[Link]\nRequiredForOnline=no\n\n[Link]\nMTUBytes=1450\n")
 
 
-def test_an_mtu_that_came_with_the_lease_stays_with_the_device(folders):
+def test_an_mtu_that_came_with_the_lease_stays_with_the_device(folders: Folders) -> None:
     _netdev, bridge, uplink = made(NETPLAN_DHCP, folders)
     assert uplink.endswith("[Link]\nRequiredForOnline=no\nMTUBytes=1500\n")
     assert "[DHCP]\nRouteMetric=100\nUseMTU=true\n" in bridge
@@ -157,19 +157,19 @@ def test_an_mtu_that_came_with_the_lease_stays_with_the_device(folders):
         ("IPv6Forwarding=true", False),
     ],
 )
-def test_advertisements_are_accepted_as_on_the_uplink(folders, network, added):
+def test_advertisements_are_accepted_as_on_the_uplink(folders: Folders, network: str, added: bool) -> None:
     bridge = made(f"[Network]\nDHCP=no\n{network}\n", folders)[1]
     assert bridge.endswith("IPv6AcceptRA=yes\n") == added
 
 
-def test_an_address_given_to_the_device_stays_and_it_is_matched_by_name_alone(folders):
+def test_an_address_given_to_the_device_stays_and_it_is_matched_by_name_alone(folders: Folders) -> None:
     _netdev, bridge, uplink = made("[Link]\nMACAddress=02:00:00:00:00:07\n", folders)
     assert uplink.startswith("[Match]\nName=eth0\n\n")
     assert uplink.endswith("[Link]\nMACAddress=02:00:00:00:00:07\n")
     assert "02:00:00:00:00:07" not in bridge
 
 
-def test_the_lease_goes_on_with_the_same_identity(folders):
+def test_the_lease_goes_on_with_the_same_identity(folders: Folders) -> None:
     (folders.run / "systemd/netif/leases/2").write_text(LEASE)
     original = managed(folders)
     first = networkd_files.read(folders, [2, 3])
@@ -188,7 +188,7 @@ def test_the_lease_goes_on_with_the_same_identity(folders):
     )
 
 
-def test_a_change_of_the_original_or_of_a_drop_in_is_a_difference(folders):
+def test_a_change_of_the_original_or_of_a_drop_in_is_a_difference(folders: Folders) -> None:
     original = managed(folders)
     for path, text in networkd_files.wanted(BRIDGING, networkd_files.read(folders, [2, 3]), folders).items():
         Path(path).write_text(text)
@@ -197,7 +197,7 @@ def test_a_change_of_the_original_or_of_a_drop_in_is_a_difference(folders):
     seen = networkd_files.read(folders, [2, 3])
     assert seen.is_followed
     assert seen.is_used
-    assert networkd_files.uplink_of(seen.files) == "eth0"
+    assert stated(seen.files)[0] == "eth0"
     assert networkd_files.wanted(BRIDGING, seen, folders) == seen.files
     drop_in = folders.own / f"{original.name}.d/x.conf"
     drop_in.parent.mkdir()
@@ -212,24 +212,24 @@ def test_a_change_of_the_original_or_of_a_drop_in_is_a_difference(folders):
         networkd_files.wanted(BRIDGING, networkd_files.read(folders, [2, 3]), folders)
 
 
-def test_forwarding_that_is_ours_alone_outlasts_the_reboot(folders):
+def test_forwarding_that_is_ours_alone_outlasts_the_reboot(folders: Folders) -> None:
     managed(folders)
     wanted = networkd_files.wanted(replace(BRIDGING, forwarding=True), networkd_files.read(folders, [2]), folders)
     assert wanted[str(folders.forwarding)].endswith("\nnet.ipv4.ip_forward = 1\n")
 
 
-def test_a_port_of_somebody_elses_making_needs_no_files(folders):
+def test_a_port_of_somebody_elses_making_needs_no_files(folders: Folders) -> None:
     managed(folders, "[Network]\nBridge=docker0\n")
     assert networkd_files.wanted(BRIDGING, networkd_files.read(folders, [2]), folders) == {}
 
 
-def test_what_networkd_will_give_is_told_from_what_was_added_by_hand():
+def test_what_networkd_will_give_is_told_from_what_was_added_by_hand() -> None:
     original = Original("x", "[Network]\nAddress=192.0.2.1/24\n[Address]\nLabel=x\nAddress=2001:DB8::1/64\n")
     said = (Address(4, "192.0.2.1", 24), Address(6, "2001:db8::1", 64), Address(4, "192.0.2.7", 24, valid=120))
     assert networkd_files.promised(original, (*said, Address(4, "192.0.2.9", 24))) == {*said}
 
 
-def test_an_original_that_would_win_is_refused(folders):
+def test_an_original_that_would_win_is_refused(folders: Folders) -> None:
     managed(folders, name="00-0.network")
     with pytest.raises(DindError, match="comes before"):
         networkd_files.wanted(BRIDGING, networkd_files.read(folders, [2]), folders)
@@ -241,18 +241,18 @@ def test_an_original_that_would_win_is_refused(folders):
         ("systemd/netif/links/2", UNMANAGED, "systemd-networkd says it is unmanaged"),
         ("NetworkManager/devices/2", "", "NetworkManager manages it"),
         ("network/ifstate", "eth0=eth0\n", "ifupdown"),
-        ("nothing", "", "neither"),
+        ("nothing", "", "no known network manager"),
     ],
 )
-def test_who_else_manages_the_uplink_is_told(folders, path, text, found):
+def test_who_else_manages_the_uplink_is_told(folders: Folders, path: str, text: str, found: str) -> None:
     (folders.run / path).parent.mkdir(parents=True, exist_ok=True)
     (folders.run / path).write_text(text)
     seen = networkd_files.read(folders, [2])
-    assert seen.manager == ""
+    assert not seen.is_managing
     assert found in seen.found
 
 
-def test_drop_ins_count_by_their_names_and_folders(folders):
+def test_drop_ins_count_by_their_names_and_folders(folders: Folders) -> None:
     for root, name in (
         (folders.etc, "b.conf"),
         (folders.run, "b.conf"),

@@ -25,10 +25,11 @@ from ansible_collections.mesos.dind.plugins.module_utils._errors import DindErro
 DOCKER = IPNetwork("172.17.0.0/16")
 HOST = IPAddress("172.17.0.2")
 GATEWAY = IPAddress("172.17.0.1")
+Outer = tuple[IPNetwork, IPAddress, IPAddress]
 
 
 @st.composite
-def outer(draw):
+def outer(draw: st.DrawFn) -> Outer:
     """An outer network with one of its addresses and its gateway."""
     prefix = draw(st.integers(8, 30))
     subnet = IPNetwork((draw(st.integers(1 << 24, (1 << 32) - 1)), prefix)).cidr
@@ -39,15 +40,15 @@ def outer(draw):
 @pytest.mark.parametrize(
     ("offset", "expected"), [("0.0.1.0", "172.17.1.0/24"), ("0.0.2.0", "172.17.2.0/24"), ("256", "172.17.1.0/24")]
 )
-def test_the_ancestors_published_examples(offset, expected):
+def test_the_ancestors_published_examples(offset: str, expected: str) -> None:
     assert carve(DOCKER, HOST, offset, 24, GATEWAY) == IPNetwork(expected)
 
 
-def test_size_is_24_unless_given():
+def test_size_is_24_unless_given() -> None:
     assert carve(DOCKER, HOST, "0.0.1.0", None, GATEWAY) == IPNetwork("172.17.1.0/24")
 
 
-def test_the_range_counts_from_the_network_and_not_from_the_containers_address():
+def test_the_range_counts_from_the_network_and_not_from_the_containers_address() -> None:
     ranges = {carve(DOCKER, IPAddress(f"172.17.0.{n}"), "0.0.3.0", 24, GATEWAY) for n in range(2, 255)}
     assert ranges == {IPNetwork("172.17.3.0/24")}
 
@@ -62,7 +63,7 @@ def test_the_range_counts_from_the_network_and_not_from_the_containers_address()
         ("192.168.1.0/29", "192.168.1.1", "192.168.1.2/31"),
     ],
 )
-def test_auto_follows_the_contracts_formula(subnet, host, expected):
+def test_auto_follows_the_contracts_formula(subnet: str, host: str, expected: str) -> None:
     assert carve(IPNetwork(subnet), IPAddress(host), "auto", None, None) == IPNetwork(expected)
 
 
@@ -79,7 +80,9 @@ def test_auto_follows_the_contracts_formula(subnet, host, expected):
         ("192.168.1.0/29", None, 0),
     ],
 )
-def test_200_agents_have_disjoint_ranges_or_are_refused_with_the_numbers(subnet, size, room):
+def test_200_agents_have_disjoint_ranges_or_are_refused_with_the_numbers(
+    subnet: str, size: int | None, room: int
+) -> None:
     """One after the other on an outer network, which has the first address itself."""
     outer_network = IPNetwork(subnet)
     agents = [IPAddress(outer_network.first + number) for number in range(2, 202)]
@@ -87,8 +90,8 @@ def test_200_agents_have_disjoint_ranges_or_are_refused_with_the_numbers(subnet,
     for agent in agents:
         try:
             ranges.append(carve(outer_network, agent, "auto", size, IPAddress(outer_network.first + 1)))
-        except RangeError as refusal:
-            refusals.append((agent, str(refusal)))
+        except RangeError as error:
+            refusals.append((agent, str(error)))
     assert (len(ranges), len(refusals)) == (room, 200 - room)
     assert [agent for agent, _ in refusals] == agents[room:]
     assert not any(meet(one, other) for one, other in combinations(ranges, 2))
@@ -127,7 +130,9 @@ def test_200_agents_have_disjoint_ranges_or_are_refused_with_the_numbers(subnet,
         ("fd00::/64", "172.17.0.2", "0.0.1.0", None, (), ("fd00::/64", "IPv4")),
     ],
 )
-def test_refusals_hold_the_numbers(subnet, host, offset, size, peers, numbers):
+def test_refusals_hold_the_numbers(
+    subnet: str, host: str, offset: str, size: int | None, peers: tuple[str, ...], numbers: tuple[str, ...]
+) -> None:
     gateway = IPAddress("172.17.4.1")
     with pytest.raises(RangeError) as refusal:
         carve(IPNetwork(subnet), IPAddress(host), offset, size, gateway, [IPNetwork(peer) for peer in peers])
@@ -138,7 +143,7 @@ def test_refusals_hold_the_numbers(subnet, host, offset, size, peers, numbers):
 @given(
     outer(), st.integers(0, (1 << 32) - 1) | st.integers(0, 300).map(lambda n: n << 8), st.none() | st.integers(1, 32)
 )
-def test_an_offset_gives_exactly_its_range_or_a_refusal(network, offset, size):
+def test_an_offset_gives_exactly_its_range_or_a_refusal(network: Outer, offset: int, size: int | None) -> None:
     subnet, host, gateway = network
     try:
         carved = carve(subnet, host, str(offset), size, gateway)
@@ -156,7 +161,7 @@ def test_an_offset_gives_exactly_its_range_or_a_refusal(network, offset, size):
 
 
 @given(outer(), st.none() | st.integers(1, 32), st.data())
-def test_auto_ranges_of_two_agents_are_disjoint(network, size, data):
+def test_auto_ranges_of_two_agents_are_disjoint(network: Outer, size: int | None, data: st.DataObject) -> None:
     subnet, host, gateway = network
     other = IPAddress(data.draw(st.integers(subnet.first, subnet.last)))
     try:
@@ -169,7 +174,7 @@ def test_auto_ranges_of_two_agents_are_disjoint(network, size, data):
 
 
 @given(outer(), st.integers(0, 1 << 16), st.integers(9, 32))
-def test_the_offsets_that_a_refusal_names_do(network, offset, size):
+def test_the_offsets_that_a_refusal_names_do(network: Outer, offset: int, size: int) -> None:
     subnet, host, gateway = network
     try:
         carve(subnet, host, str(offset), size, gateway)
@@ -180,25 +185,25 @@ def test_the_offsets_that_a_refusal_names_do(network, offset, size):
 
 
 @given(st.integers(0, (1 << 32) - 1))
-def test_both_notations_of_an_offset_are_one(offset):
+def test_both_notations_of_an_offset_are_one(offset: int) -> None:
     assert parse_offset(str(offset)) == parse_offset(str(IPAddress(offset))) == offset
 
 
 @pytest.mark.parametrize(
     "text", ["", " 1", "1_0", "-1", "+1", "٣", "4294967296", "0.1", "0.0.256.0", "0.0.1.0/24", "AUTO"]
 )
-def test_what_is_no_offset_is_refused_with_what_is(text):
+def test_what_is_no_offset_is_refused_with_what_is(text: str) -> None:
     with pytest.raises(ValueError, match=r"dotted quad.*integer.*auto"):
         parse_offset(text)
 
 
-def test_without_netaddr_offsets_still_parse_and_ranges_say_what_is_missing(monkeypatch):
+def test_without_netaddr_offsets_still_parse_and_ranges_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "netaddr", None)
     assert parse_offset("0.0.1.0") == 256
     with pytest.raises(DindError, match="needs the Python library netaddr"):
         _ranges.network("172.17.0.0/16")
 
 
-def test_the_settings_parser_does_not_pay_for_netaddr():
+def test_the_settings_parser_does_not_pay_for_netaddr() -> None:
     program = f"import sys, {_ranges.__name__}; sys.exit('netaddr' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -22,5 +22,5 @@ from ansible_collections.mesos.dind.plugins.module_utils._host import systemd_un
     ],
 )
 def test_a_word_is_written_as_systemd_reads_it(word: str, written: str) -> None:
-    """What systemd makes of it is for tests/vm to see; this is systemd.syntax(7) and systemd.service(5)."""
+    """This is systemd.syntax(7) and systemd.service(5); tests/vm shows how systemd reads them."""
     assert systemd_unit.word(word) == written

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.mountinfo import (
     MountPoint,
-    containing,
-    mounted_at,
+    MountTree,
     parse,
 )
 
@@ -47,16 +46,44 @@ def test_recorded_lines() -> None:
 
 def test_of_two_mounts_on_one_place_the_later_is_on_top() -> None:
     mounts = parse(RECORDED)
-    assert mounted_at(mounts, "/var/lib/my docker\\x") == mounts[4]
-    assert mounted_at(mounts, "/var/lib") is None
+    tree = MountTree(mounts)
+    assert tree.at("/var/lib/my docker\\x") == mounts[4]
+    assert tree.at("/var/lib") is None
 
 
 def test_a_path_lies_on_the_nearest_mount_above() -> None:
     mounts = parse(RECORDED)
-    assert containing(mounts, "/var/lib/my docker\\x/a/b") == mounts[4]
-    assert containing(mounts, "/var/lib/my docker\\xyz") == mounts[1]
-    assert containing(mounts, "/") == mounts[1]
-    assert containing((), "/a") is None
+    tree = MountTree(mounts)
+    assert tree.containing("/var/lib/my docker\\x/a/b") == mounts[4]
+    assert tree.containing("/var/lib/my docker\\xyz") == mounts[1]
+    assert tree.containing("/") == mounts[1]
+    assert MountTree(()).containing("/a") is None
+
+
+def test_a_mount_covered_by_another_above_it_or_at_the_same_place_is_not_seen() -> None:
+    tree = MountTree(
+        parse(
+            "1 1 0:1 / / rw - rootfs rootfs rw\n"
+            "2 1 0:2 / / rw - ext4 /dev/vda rw\n"
+            "3 2 0:3 / /sys rw - sysfs sysfs rw\n"
+            "4 3 0:4 / /sys/fs/cgroup rw - tmpfs lower rw\n"
+            "5 4 0:5 / /sys/fs/cgroup/cpu rw - cgroup hidden rw,cpu\n"
+            "6 4 0:6 / /sys/fs/cgroup rw - tmpfs upper rw\n"
+            "7 6 0:7 / /sys/fs/cgroup/memory rw - cgroup lower rw,memory\n"
+            "8 7 0:8 / /sys/fs/cgroup/memory rw - cgroup upper rw,memory\n"
+            "9 8 0:9 / /sys/fs/cgroup/memory/deep rw - tmpfs tmpfs rw\n"
+        )
+    )
+    assert [entry.mount_point for entry in tree.directly_in("/sys/fs/cgroup")] == ["/sys/fs/cgroup/memory"]
+    paths = ("/", "/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu", "/sys/fs")
+    tops = {path: tree.at(path) for path in paths}
+    assert {path: top and top.mount_id for path, top in tops.items()} == {
+        "/": 2,
+        "/sys/fs/cgroup": 6,
+        "/sys/fs/cgroup/memory": 8,
+        "/sys/fs/cgroup/cpu": None,
+        "/sys/fs": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""After a reboot: rules, and the settings of proxy ARP, are set again whenever docker.service starts, by a drop-in.
+"""The drop-in for docker.service, which sets our rules and the settings of proxy ARP at each start of the engine.
 
-Without the engine there is nobody to answer for, and nothing is dropped that was to be let through. With proxy ARP it
-does not matter either who manages the uplink, which keeps its addresses; a bridge is made by whoever manages it.
+Without the engine there are no containers, and nothing drops their traffic. With proxy ARP, any manager of the uplink
+will do: the uplink keeps its addresses. The manager of a bridge makes the bridge.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import PROXY_ARP, USER_CHAIN, State
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record import PROXY_ARP
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.rules import USER_CHAIN
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import Roots, State
 from ansible_collections.mesos.dind.plugins.module_utils._host import systemd_unit
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.iptables import Rule
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-DROP_IN = "systemd/system/docker.service.d/mesos-dind-bridged-net.conf"
 NOTE = "# Before: "
 SET = 'echo "$1" >"$0"'
 CHAIN = 'iptables -w -N "$0" 2>/dev/null || true'
 ACCEPT = 'iptables -w -t "$0" -C "$@" 2>/dev/null || exec iptables -w -t "$0" -I "$@"'
-# As roles/engine/files/dockerd/data/check has it in a container.
+# In a container, roles/engine/files/dockerd/data/check does the same (a unit test compares them).
 FIRST = (
     'if iptables -w -C FORWARD -j "$0" 2>/dev/null && [ "$(iptables -w -S FORWARD 1)" != "-A FORWARD -j $0" ]; then '
     'printf "%s\\n" "*filter" "-D FORWARD -j $0" "-I FORWARD -j $0" COMMIT | iptables-restore -w --noflush; fi'
@@ -34,9 +35,9 @@ FIRST = (
 
 @dataclass(frozen=True)
 class Noted:
-    """What a drop-in says of what it is for, and of the settings before it, by their paths below /proc/sys.
+    """A drop-in's note: its uplink, its mode, and the settings before it by their paths below /proc/sys.
 
-    The uplink is empty without a drop-in. Early ones, of proxy ARP all, do not say the mode.
+    The uplink is empty without a drop-in. Early drop-ins, all of proxy ARP, do not name the mode.
     """
 
     uplink: str = ""
@@ -49,22 +50,29 @@ class Noted:
         return cls(**json.loads(notes[0])) if notes else cls()
 
 
-def wanted(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> str:
-    """The drop-in. ``settings`` are by their paths below /proc/sys."""
+def text_of(noted: Noted, rules: Sequence[Rule], settings: Mapping[str, str]) -> str:
+    """The drop-in for ``rules`` and for ``settings`` by their paths below /proc/sys."""
     commands: list[tuple[str, ...]] = []
     commands += [("/bin/sh", "-c", SET, f"/proc/sys/{name}", value) for name, value in settings.items()]
     commands.append(("/bin/sh", "-c", CHAIN, USER_CHAIN))
-    commands += [("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in reversed(rules)]  # first
+    commands += [
+        ("/bin/sh", "-c", ACCEPT, rule.table, *rule.words[1:]) for rule in reversed(rules)
+    ]  # each becomes the first
     fields = {"uplink": noted.uplink, "mode": noted.mode, "sysctls": dict(noted.sysctls)}
     return "\n".join([
         "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent).",
         f"{NOTE}{json.dumps(fields, sort_keys=True)}",
         "[Service]",
         *(f"ExecStartPre={systemd_unit.command(command)}" for command in commands),
-        # Beside containers that live on dockerd asks its own rules first (libnetwork: arrangeUserFilterRule).
+        # With containers that live on, dockerd puts its own rules first (libnetwork: arrangeUserFilterRule).
         f"ExecStartPost=-{systemd_unit.command(('/bin/sh', '-c', FIRST, USER_CHAIN))}",
         "",
     ])  # fmt: skip
+
+
+def set_to(text: str, state: State, roots: Roots) -> list[Step[State]]:
+    """Make ``text`` the drop-in; empty for none."""
+    return [] if text == state.drop_in else [SetDropIn(roots.drop_in, state.drop_in, text)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,5 @@ class SetDropIn(Step[State]):
         if text:
             atomic_file.write(self.path, text)
         else:
-            self.path.unlink(missing_ok=True)
-            if self.path.parent.exists() and not any(self.path.parent.iterdir()):
-                self.path.parent.rmdir()
+            atomic_file.remove(self.path)
         runner.run("systemctl", "daemon-reload")

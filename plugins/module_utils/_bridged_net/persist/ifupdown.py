@@ -1,45 +1,42 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The bridge in ifupdown's own terms (interfaces(5)), so that it is there after a reboot without anybody's help.
+"""ifupdown (interfaces(5)) as the bridge's manager.
 
-The uplink's stanzas stay as they are, and stay in use: a mapping has the uplink brought up by a stanza of ours, as the
-bridge's port, which then brings up the bridge by the uplink's stanzas (``ifup docker0=eth0``). Nothing of this happens
-on the running machine, which is arranged already; ifupdown's state is made to say so, as ifupdown itself writes it.
+The uplink's stanzas stay as they are and in use. A mapping has `ifup` bring up the uplink by a stanza of ours, as the
+bridge's port. That stanza brings up the bridge by the uplink's stanzas (``ifup docker0=eth0``). The running machine has
+all of this already, so we only write ifupdown's state, as ifupdown does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.networkd_files import (
-    MADE_BY,
-    MADE_OF,
-    Bridging,
-    difference,
-)
-from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.steps import State
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.move import Restore, restore_lines
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.bridging import MADE_BY, Bridging
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.write_files import WriteFiles
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.record import Record
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.state import State
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
-from ansible_collections.mesos.dind.plugins.module_utils._host import ifupdown as _ifupdown
+from ansible_collections.mesos.dind.plugins.module_utils._host import ifupdown
 from ansible_collections.mesos.dind.plugins.module_utils._host.ifupdown import Places
 from ansible_collections.mesos.dind.plugins.module_utils._kernel import atomic_file
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import FOREVER, Address
 from ansible_collections.mesos.dind.plugins.module_utils._plan import Step
 from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 
-IFUPDOWN = "ifupdown"
-PORT = "mesos-dind-"  # and the uplink's name: the stanza for the port
+PORT = "mesos-dind-"  # with the uplink's name, the name of the port's stanza
 FORWARD = "echo 1 >/proc/sys/net/ipv4/ip_forward"
 IPV6 = "/proc/sys/net/ipv6/conf"
-CURE = "set persist: none for a bridge that is gone after a reboot"
+CURE = "set persist: none for a bridge until the next reboot"
 
 PLAIN_NAME = re.compile(r"[\w.-]+")
 PLAIN_KINDS = frozenset({"", "veth"})  # a physical device has none
 COMMANDS = frozenset({"pre-up", "up", "post-up", "pre-down", "down", "post-down"})
-# Of interfaces(5) and resolvconf(8), what is about addresses and names. Whatever else a stanza has is about the device,
-# and would be done to the bridge.
+# Options of interfaces(5) and resolvconf(8) about addresses and names. All others are about the device, and ifupdown
+# would apply them to the bridge.
 ADDRESS_OPTIONS = COMMANDS | {
     "accept-ra", "address", "autoconf", "broadcast", "client", "dad-attempts", "dad-interval", "description",
     "dns-domain", "dns-nameserver", "dns-nameservers", "dns-options", "dns-search", "dns-sortlist", "gateway",
@@ -48,29 +45,93 @@ ADDRESS_OPTIONS = COMMANDS | {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class IfupdownManager:
+    """See `manager.Manager`."""
+
+    places: Places
+    name: str = "ifupdown"
+    program: str = "ifupdown"
+
+    def manages(self, state: State) -> bool:
+        return state.uplink in state.ifupdown.logical
+
+    def is_used(self, state: State) -> bool:
+        return bool(state.ifupdown.files) or state.ifupdown.logical.get(state.uplink) == port(state.uplink)
+
+    def keeps_forwarding(self, state: State) -> bool:
+        return any(FORWARD in text for text in state.ifupdown.files.values())
+
+    def refuse(self, state: State, record: Record) -> None:
+        _refuse_device(state, any(address.is_leased and address.family == 4 for address in record.addresses))
+        if not state.ifupdown.is_sourced:
+            raise DindError(
+                f"{self.places.configuration} does not have ifupdown read {self.places.stanzas}",
+                cure=f"add the line `source {self.places.stanzas.parent}/*`",
+            )
+        _refuse_stanzas(state)
+
+    def files(self, bridging: Bridging, state: State) -> Mapping[str, str]:
+        return _files(bridging, self.places)
+
+    def keep(
+        self, state: State, record: Record, files: Mapping[str, str], verification: Sequence[Step[State]]
+    ) -> list[Step[State]]:
+        there = state.ifupdown
+        return [
+            *([WriteStanzas(there.files, files, self.places)] if files != there.files else []),
+            *self._move_client(state, record.uplink, record.bridge),
+            *self._set_states(state, {record.uplink: port(record.uplink), record.bridge: record.uplink}),
+        ]
+
+    def give_back(self, state: State, record: Record, verification: Sequence[Step[State]]) -> list[Step[State]]:
+        there = state.ifupdown
+        record = replace(record, addresses=tuple(_permanent(address, state) for address in record.addresses))
+        lines = restore_lines(record, state.network)
+        return [
+            *([WriteStanzas(there.files, {}, self.places)] if there.files else []),
+            *([Restore(record, lines)] if lines else []),
+            *self._move_client(state, state.bridge, state.uplink),
+            *self._set_states(state, {state.uplink: state.uplink, state.bridge: ""}),
+        ]
+
+    def _move_client(self, state: State, source: str, target: str) -> list[Step[State]]:
+        is_needed = set(state.ifupdown.leasing) - {target}
+        return [MoveClient(self.places, source, target, stanza=state.uplink)] if is_needed else []
+
+    def _set_states(self, state: State, wanted: Mapping[str, str]) -> list[Step[State]]:
+        before = {device: state.ifupdown.logical.get(device, "") for device in wanted}
+        return [SetStates(self.places.states, before, wanted)] if before != wanted else []
+
+
 def port(uplink: str) -> str:
+    """The name of the port's stanza."""
     return f"{PORT}{uplink}"
 
 
-def refuse_what_cannot_last(state: State, is_leased: bool, places: Places) -> None:
-    """Raises DindError for what ifupdown would not bring up in our way."""
+def _permanent(address: Address, state: State) -> Address:
+    """A lease by dhclient without its lifetime, which dhclient sets when it renews the lease."""
+    is_dhclients = address.family == 4 and state.ifupdown.leasing
+    return replace(address, valid=FOREVER, preferred=FOREVER) if is_dhclients else address
+
+
+def _refuse_device(state: State, is_leased: bool) -> None:
     uplink, kind, found = state.uplink, state.uplink_link.kind, state.ifupdown
     if not PLAIN_NAME.fullmatch(uplink) or kind not in PLAIN_KINDS:
         what = f"a {kind}" if kind else "a name with special characters"
         raise DindError(f"{uplink} is {what}, and with ifupdown only a plain device can be persisted", cure=CURE)
     if found.has_dhcpv6 or (is_leased and not found.leasing):
         what = "by DHCPv6" if found.has_dhcpv6 else "by DHCP, but no dhclient"
-        raise DindError(f"{uplink} has an address {what}, which cannot be persisted with ifupdown", cure=CURE)
-    if not found.is_sourced:
-        raise DindError(
-            f"{places.configuration} does not have ifupdown read {places.stanzas}",
-            cure=f"add the line `source {places.stanzas.parent}/*`",
-        )
-    if found.logical[uplink] not in (uplink, port(uplink)):
-        raise DindError(f"{uplink} was brought up by the stanza {found.logical[uplink]}, not by its own", cure=CURE)
-    for name, value in found.options:
+        raise DindError(f"{uplink} has an address {what}, which ifupdown cannot persist", cure=CURE)
+
+
+def _refuse_stanzas(state: State) -> None:
+    uplink, stanza = state.uplink, state.ifupdown.logical[state.uplink]
+    if stanza not in (uplink, port(uplink)):
+        raise DindError(f"{uplink} was brought up by the stanza {stanza}, not by its own", cure=CURE)
+    for name, value in state.ifupdown.options:
         if name.lower().replace("_", "-") not in ADDRESS_OPTIONS:
-            raise DindError(f"the stanza of {uplink} has {name!r}, which would be done to the bridge", cure=CURE)
+            raise DindError(f"the stanza of {uplink} has {name!r}, which ifupdown would do to the bridge", cure=CURE)
         if name in COMMANDS and uplink in re.split(r"[^\w.-]+", value):
             raise DindError(
                 f"the stanza of {uplink} has `{name} {value}`, which names the device",
@@ -78,35 +139,15 @@ def refuse_what_cannot_last(state: State, is_leased: bool, places: Places) -> No
             )
 
 
-def wanted_states(uplink: str, bridge: str) -> dict[str, str]:
-    return {uplink: port(uplink), bridge: uplink}
-
-
-def is_ours(state: State) -> bool:
-    """Whether ifupdown has something to give back."""
-    return bool(state.ifupdown.files) or state.ifupdown.logical.get(state.uplink) == port(state.uplink)
-
-
-def lasting(address: Address, state: State) -> Address:
-    """A lease by dhclient as if it were for good: it gives the address its lifetime when it renews the lease."""
-    is_its = address.family == 4 and state.ifupdown.leasing
-    return replace(address, valid=FOREVER, preferred=FOREVER) if is_its else address
-
-
-def keeps_forwarding(state: State) -> bool:
-    return any(FORWARD in text for text in state.ifupdown.files.values())
-
-
-def wanted_files(bridging: Bridging, places: Places) -> dict[str, str]:
-    """By path; what refers to another comes last."""
-    made_of = MADE_OF.format(uplink=bridging.uplink, bridge=bridging.bridge, original=places.configuration)
+def _files(bridging: Bridging, places: Places) -> dict[str, str]:
     mapping = [
         "#!/bin/sh",
         MADE_BY,
         "# Another device of this name is brought up by its own stanzas.",
         f'if [ "$(cat "/sys/class/net/$1/address")" = {bridging.mac} ]; then echo "{PORT}$1"; else echo "$1"; fi',
     ]
-    files = {places.mapping: mapping, places.stanzas: [MADE_BY, made_of, *_stanzas(bridging, places)]}
+    stanzas = [MADE_BY, bridging.made_of(places.configuration), *_stanzas(bridging, places)]
+    files = {places.mapping: mapping, places.stanzas: stanzas}
     return {str(path): "\n".join(lines) + "\n" for path, lines in files.items()}
 
 
@@ -130,33 +171,14 @@ def _stanzas(bridging: Bridging, places: Places) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class WriteStanzas(Step[State]):
-    """What refers to another file is removed first and written last."""
-
+class WriteStanzas(WriteFiles):
     places: Places
-    before: Mapping[str, str]
-    after: Mapping[str, str]
-
-    def __str__(self) -> str:
-        return difference(self.before, self.after)
 
     def effect(self, state: State) -> State:
         return replace(state, ifupdown=replace(state.ifupdown, files=dict(self.after)))
 
-    def do(self, runner: Runner) -> None:
-        self._change(self.before, self.after)
-
-    def undo(self, runner: Runner) -> None:
-        self._change(self.after, self.before)
-
-    def _change(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-        for path in reversed([path for path in before if path not in after]):
-            Path(path).unlink(missing_ok=True)
-        for path, text in after.items():
-            self._write(Path(path), text)
-
-    def _write(self, path: Path, text: str) -> None:
-        # Beside the mapping's script: in interfaces.d ifupdown would read what is unfinished as well.
+    def write(self, path: Path, text: str) -> None:
+        # Beside the mapping's script: in interfaces.d, ifupdown would read an unfinished file too.
         unfinished = self.places.mapping.with_name(f"{self.places.mapping.name}.new")
         mode = 0o755 if path == self.places.mapping else 0o644
         atomic_file.write_lasting(path, text, mode=mode, unfinished=unfinished)
@@ -164,7 +186,7 @@ class WriteStanzas(Step[State]):
 
 @dataclass(frozen=True)
 class SetStates(Step[State]):
-    """Have ifupdown's state say how the devices are arranged. What is not up has no name."""
+    """Write into ifupdown's state by which stanza each device is up; the name is empty for a device that is down."""
 
     path: Path
     before: Mapping[str, str]
@@ -179,16 +201,19 @@ class SetStates(Step[State]):
         return replace(state, ifupdown=replace(state.ifupdown, logical=logical))
 
     def do(self, runner: Runner) -> None:
-        _ifupdown.set_states(self.path, self.after)
+        ifupdown.set_states(self.path, self.after)
 
     def undo(self, runner: Runner) -> None:
-        _ifupdown.set_states(self.path, self.before)
+        ifupdown.set_states(self.path, self.before)
 
 
 @dataclass(frozen=True)
 class MoveClient(Step[State]):
-    """The same lease goes on with another device: it has the same MAC address, and with the file of leases dhclient
-    finds its DUID. The new one is there before the old one is gone, lest nobody remembers that there was one."""
+    """Continue dhclient's lease on another device with the same MAC address.
+
+    dhclient finds its DUID in the file of leases. The new client starts before the old one ends: after a kill, one of
+    them still shows that there was a lease.
+    """
 
     places: Places
     source: str
@@ -196,7 +221,7 @@ class MoveClient(Step[State]):
     stanza: str
 
     def __str__(self) -> str:
-        return f"have dhclient go on with {self.target}"
+        return f"have dhclient continue on {self.target}"
 
     def effect(self, state: State) -> State:
         return replace(state, ifupdown=replace(state.ifupdown, leasing=(self.target,)))
@@ -210,11 +235,11 @@ class MoveClient(Step[State]):
     def start(self, source: str, target: str, runner: Runner) -> None:
         leases = self.places.leases(source).read_text().replace(f'interface "{source}"', f'interface "{target}"')
         self.places.leases(target).write_text(leases)
-        _ifupdown.start_client(target, self.stanza, runner)
+        ifupdown.start_client(target, self.stanza, runner)
 
     def _move(self, source: str, target: str, runner: Runner) -> None:
-        if not _ifupdown.is_alive(self.places.client(target)):
+        if not ifupdown.is_alive(self.places.client(target)):
             self.start(source, target, runner)
-        _ifupdown.kill_client(self.places.client(source))
+        ifupdown.kill_client(self.places.client(source))
         if source != self.stanza:  # the bridge
             self.places.leases(source).unlink(missing_ok=True)

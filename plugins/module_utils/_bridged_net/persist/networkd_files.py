@@ -1,9 +1,9 @@
 # Copyright 2026 The mesos.dind Authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""The bridge in systemd-networkd's own files, so that it is there after a reboot without anybody's help.
+"""Our files for systemd-networkd, which make the bridge again at each boot.
 
-The uplink's configuration is divided: what is about addresses, routes, leases and names goes to the bridge, what is
-about the device stays with it. The original is left as it is; ours are found before it, by their names.
+We divide the uplink's configuration. Addresses, routes, leases and names go to the bridge; settings of the device stay
+with the uplink. The original stays as it is; by their names, networkd finds our files before it.
 """
 
 from __future__ import annotations
@@ -13,40 +13,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible_collections.mesos.dind.plugins.module_utils._bridged_net.persist.bridging import MADE_BY, Bridging, stated
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._host import networkd
 from ansible_collections.mesos.dind.plugins.module_utils._host.networkd import Section, Setting, Setup
 from ansible_collections.mesos.dind.plugins.module_utils._kernel.links import Address
 
-NETWORKD = "networkd"
-# networkd takes the first that matches, by name, whatever the folder: netplan's begin with 10-, cloud-init's too.
+# networkd takes the first match by name, whatever the folder. Names by netplan and cloud-init begin with 10-.
 PREFIX = "00-00-mesos-dind-"
 FOLDER = "systemd/network"
 FORWARDING = "sysctl.d/60-mesos-dind-bridged-net.conf"
-MADE_BY = "# Made by the Ansible module mesos.dind.bridged_net, which also takes it away (state: absent)."
-MADE_OF = "# The uplink is {uplink}, the bridge is {bridge}, the original is {original}."
-MADE_OF_PATTERN = re.compile(r"^# The uplink is (\S+), the bridge is \S+, the original is (.+)\.$", re.MULTILINE)
 REMEMBERED_IAID = re.compile(r"^# The uplink had its lease with this one\.\nIAID=(\d+)$", re.MULTILINE)
 
-# Sections and settings of systemd.network(5) that are about addresses and so follow them to the bridge. All others
-# are the device's: they would be wrong on a bridge, or refer to devices that are stacked on the uplink.
+# Sections of systemd.network(5) about addresses, which follow the addresses to the bridge.
 ADDRESS_SECTIONS = frozenset({
     "Address", "DHCP", "DHCPPrefixDelegation", "DHCPServer", "DHCPServerStaticLease", "DHCPv4", "DHCPv6",
     "DHCPv6PrefixDelegation", "IPv6AcceptRA", "IPv6AddressLabel", "IPv6PREF64Prefix", "IPv6Prefix",
     "IPv6PrefixDelegation", "IPv6RoutePrefix", "IPv6SendRA", "Neighbor", "NextHop", "Route", "RoutingPolicyRule",
 })  # fmt: skip
+# Settings of [Network] about the device, which would be wrong on a bridge or refer to devices stacked on the uplink.
 DEVICE_SETTINGS = frozenset({
     "ActiveSlave", "BatmanAdvanced", "Bond", "Bridge", "IPVLAN", "IPVTAP", "IPoIB", "MACVLAN", "MACVTAP", "MACsec",
     "PrimarySlave", "Tunnel", "VLAN", "VRF", "VXLAN", "Xfrm",
 })  # fmt: skip
-# Of [Link], what is about when the machine counts as online.
+# Settings of [Link] about when the machine counts as online.
 ONLINE_SETTINGS = frozenset({"RequiredForOnline", "RequiredFamilyForOnline"})
 YES = frozenset({"1", "yes", "true", "on", "y", "t"})
 
 
 @dataclass(frozen=True)
 class Original:
-    """A .network file of somebody else's, its drop-ins at its end."""
+    """The machine's own .network file, with its drop-ins at its end."""
 
     path: str
     text: str
@@ -67,14 +64,14 @@ class Original:
 
 @dataclass(frozen=True)
 class Persistence:
-    """How the machine's own network configuration stands to the uplink.
+    """The uplink in systemd-networkd.
 
-    ``manager`` is networkd or empty, ``found`` what was found, for people. ``files`` are ours, by path, and
-    ``is_followed`` says that networkd has read them as they are, or has none of ours where there are none, and
-    ``is_used`` that the uplink's is in use.
+    ``is_managing``: networkd has configured the uplink. ``found`` says for people who manages the uplink. ``files`` are
+    ours, by path. ``is_followed``: networkd has read exactly these files. ``is_used``: networkd uses our file of the
+    uplink. ``iaid`` is the identity of the uplink's lease.
     """
 
-    manager: str = ""
+    is_managing: bool = False
     found: str = ""
     original: Original | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -85,12 +82,15 @@ class Persistence:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where configuration and state are found."""
+    """The folders of configuration and state.
+
+    The ``marker`` exists from before a change of our files until networkd has read them, and names the original.
+    """
 
     etc: Path
     run: Path
     usr: Path
-    marker: Path  # there from before files are changed until networkd has read them; names the original
+    marker: Path
 
     @property
     def own(self) -> Path:
@@ -113,66 +113,51 @@ class Folders:
 
 
 def own_files(folders: Folders) -> dict[str, str]:
-    """Ours that are there, by path."""
-    paths = [*sorted(folders.own.glob(f"{PREFIX}*"))]
-    paths += [folders.forwarding] if folders.forwarding.exists() else []
-    return {str(path): path.read_text() for path in paths if path.suffix != ".new"}
-
-
-def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """For people: which files, by path, are written and which removed."""
-    written = [path for path, text in after.items() if before.get(path) != text]
-    removed = [path for path in before if path not in after]
-    said = [("write", written), ("remove", removed)]
-    return " and ".join(f"{verb} {', '.join(paths)}" for verb, paths in said if paths)
-
-
-def uplink_of(files: Mapping[str, str]) -> str:
-    """The uplink that our files are for; empty without any."""
-    found = next(filter(None, map(MADE_OF_PATTERN.search, files.values())), None)
-    return found[1] if found else ""
+    """Our files on this machine, by path; the uplink's comes last."""
+    paths = [folders.forwarding] if folders.forwarding.exists() else []
+    paths += [path for path in sorted(folders.own.glob(f"{PREFIX}*")) if path.suffix != ".new"]
+    files = {str(path): path.read_text() for path in paths}
+    uplinks = folders.network(stated(files)[0])
+    return {path: files[path] for path in sorted(files, key=lambda path: path == uplinks)}
 
 
 def read(folders: Folders, indices: Sequence[int]) -> Persistence:
-    """``indices`` are those of the uplink and, where there is one, of the bridge."""
+    """``indices`` are the device numbers of the uplink and, if there is one, of the bridge."""
     files = own_files(folders)
     setup = networkd.setup(folders.run, indices[0])
     is_ours = Path(setup.network_file).name.startswith(PREFIX)
-    path = _stated_original(files, folders.marker) or ("" if is_ours else setup.network_file)
-    names = [Path(networkd.setup(folders.run, index).network_file) for index in indices]
-    followed = all(str(name) in files for name in names) and len(names) > 1 if files else not is_ours
+    marked = folders.marker.read_text() if folders.marker.exists() else ""
+    path = stated(files)[1] or marked or ("" if is_ours else setup.network_file)
     remembered = next(filter(None, map(REMEMBERED_IAID.search, files.values())), None)
     return Persistence(
-        # A link that has just left its bridge is unknown to networkd for a moment.
-        manager=NETWORKD if setup.is_managed or folders.marker.exists() else "",
+        # For a moment, networkd does not know a link that has just left its bridge.
+        is_managing=setup.is_managed or folders.marker.exists(),
         found=_found(folders.run, indices[0], setup),
         original=_original(Path(path), folders) if path else None,
         files=files,
-        is_followed=followed and not folders.marker.exists(),
+        is_followed=_is_followed(files, folders, indices) if files else not is_ours and not folders.marker.exists(),
         is_used=is_ours,
         iaid=int(remembered[1]) if remembered else networkd.leased_iaid(folders.run, indices[0]),
     )
+
+
+def _is_followed(files: Mapping[str, str], folders: Folders, indices: Sequence[int]) -> bool:
+    names = [networkd.setup(folders.run, index).network_file for index in indices]
+    return len(names) > 1 and all(name in files for name in names) and not folders.marker.exists()
 
 
 def _found(run: Path, index: int, setup: Setup) -> str:
     found = [f"systemd-networkd says it is {setup.state}"] if setup.state else []
     found += ["NetworkManager manages it"] if (run / f"NetworkManager/devices/{index}").exists() else []
     found += ["ifupdown brought interfaces up here"] if any((run / "network").glob("ifstate*")) else []
-    return ", ".join(found) or "neither systemd-networkd nor another known one runs here"
+    return ", ".join(found) or "no known network manager runs here"
 
 
 def promised(original: Original | None, addresses: Iterable[Address]) -> frozenset[Address]:
-    """Those of ``addresses`` that networkd will give: leases, and what the original says."""
+    """The ``addresses`` that networkd will give: leases, and addresses in the original."""
     values = original.values("Network", "Address") + original.values("Address", "Address") if original else []
     said = {value.partition("/")[0].lower() for value in values}
     return frozenset(address for address in addresses if address.is_leased or address.local in said)
-
-
-def _stated_original(files: Mapping[str, str], marker: Path) -> str:
-    stated = next(filter(None, map(MADE_OF_PATTERN.search, files.values())), None)
-    if stated:
-        return stated[2]
-    return marker.read_text() if marker.exists() else ""
 
 
 def _original(path: Path, folders: Folders) -> Original | None:
@@ -182,35 +167,20 @@ def _original(path: Path, folders: Folders) -> Original | None:
     return Original(str(path), "\n".join(part.read_text() for part in parts))
 
 
-@dataclass(frozen=True)
-class Bridging:
-    """What is to outlast a reboot. ``forwarding``: IPv4 forwarding is off but for us."""
-
-    uplink: str
-    bridge: str
-    mac: str
-    mtu: int
-    uplink_mtu: int
-    forwarding: bool
-
-
 def wanted(bridging: Bridging, persistence: Persistence, folders: Folders) -> dict[str, str]:
-    """Our files by path.
-
-    Raises DindError where networkd would not take ours.
-    """
+    """Our files by path; the uplink's comes last. Raises DindError if networkd would not use them."""
     original = persistence.original
     if original is None:
         raise DindError(
-            f"the .network file that {bridging.uplink} had is gone, so what its bridge is to have cannot be known",
-            cure="put it back (our own files name it)",
+            f"the .network file of {bridging.uplink} is gone, so the configuration of its bridge is unknown",
+            cure="put the file back (our own files name it)",
         )
     if bridging.bridge in original.values("Network", "Bridge"):
-        return {}  # it is somebody else's port already
+        return {}  # somebody else made it a port
     name = Path(original.path).name
     if name < PREFIX:
-        raise DindError(f"{original.path} comes before {PREFIX}*", cure="give it a name that sorts after that")
-    head = [MADE_BY, MADE_OF.format(uplink=bridging.uplink, bridge=bridging.bridge, original=original.path), ""]
+        raise DindError(f"{original.path} comes before {PREFIX}*", cure="give the file a name that sorts after that")
+    head = [MADE_BY, bridging.made_of(original.path), ""]
     files = {
         folders.netdev(bridging.bridge): [*head, *_netdev(bridging)],
         folders.network(bridging.bridge): [*head, *_bridge(bridging, original, persistence.iaid)],
@@ -234,37 +204,40 @@ def _netdev(bridging: Bridging) -> list[str]:
 
 
 def _uplink(bridging: Bridging, original: Original) -> Iterator[str]:
-    """The port. Another device that gets the same name is left with the original; a permanent address, which could
-    be asked for as well, some virtual devices have none of."""
+    """The port, by its name and MAC address: another device of this name keeps the original.
+
+    Not by its permanent MAC address, which some virtual devices lack.
+    """
     yield from ("[Match]", f"Name={bridging.uplink}")
     if not original.values("Link", "MACAddress"):
         yield f"MACAddress={bridging.mac}"
     yield from ("", "[Network]", f"Bridge={bridging.bridge}", "LinkLocalAddressing=no", "IPv6AcceptRA=no")
     yield from _kept(original, {"Network"}, lambda setting: setting.key in DEVICE_SETTINGS)
     yield from ("", "[Link]", "RequiredForOnline=no")
-    if _leases_mtu(original):  # and the port has no lease
+    if _leases_mtu(original):  # the port has no lease
         yield f"MTUBytes={bridging.uplink_mtu}"
     others = {section.name for section in original.sections} - ADDRESS_SECTIONS - {"Match", "Network"}
     yield from _kept(original, others, lambda setting: setting.key not in ONLINE_SETTINGS)
 
 
 def _bridge(bridging: Bridging, original: Original, iaid: int | None) -> Iterator[str]:
-    # Not in the .netdev: a bridge follows the smallest MTU of its ports until one is set that differs (br_if.c).
+    # Not in the .netdev: a bridge follows the smallest MTU of its ports until it is set to another value (br_if.c).
     yield from ("[Match]", f"Name={bridging.bridge}", "", "[Link]", f"MTUBytes={bridging.mtu}")
     for section in original.sections:
-        if section.name == "Link":
-            yield from _written(section, [each for each in section.settings if each.key in ONLINE_SETTINGS])
-        elif section.name == "Network":
-            yield from _written(section, [each for each in section.settings if each.key not in DEVICE_SETTINGS])
-        elif section.name in ADDRESS_SECTIONS:
-            yield from _written(section, section.settings)
+        yield from _written(section, [setting for setting in section.settings if _is_bridges(section, setting)])
     if _accepts_advertisements(original):
         yield from ("", "[Network]", "# By default not where IPv6 is forwarded, which the engine may do.")
         yield "IPv6AcceptRA=yes"
-    if iaid is not None:
-        for section_name in ("DHCPv4", "DHCPv6"):
-            if not original.values(section_name, "IAID") and not original.values("DHCP", "IAID"):
-                yield from ("", f"[{section_name}]", "# The uplink had its lease with this one.", f"IAID={iaid}")
+    if iaid is not None and not original.values("DHCP", "IAID"):
+        for name in ("DHCPv4", "DHCPv6"):
+            if not original.values(name, "IAID"):
+                yield from ("", f"[{name}]", "# The uplink had its lease with this one.", f"IAID={iaid}")
+
+
+def _is_bridges(section: Section, setting: Setting) -> bool:
+    if section.name == "Link":
+        return setting.key in ONLINE_SETTINGS
+    return setting.key not in DEVICE_SETTINGS if section.name == "Network" else section.name in ADDRESS_SECTIONS
 
 
 def _leases_mtu(original: Original) -> bool:
@@ -273,7 +246,7 @@ def _leases_mtu(original: Original) -> bool:
 
 
 def _accepts_advertisements(original: Original) -> bool:
-    """Whether the uplink does by default. (Without link-local addresses it would not, whatever is set.)"""
+    """Whether the uplink accepts advertisements by default. Without link-local addresses it never does."""
     if original.values("Network", "IPv6AcceptRA", "IPv6AcceptRouterAdvertisements"):
         return False
     forwards = original.values("Network", "IPForward", "IPv6Forwarding")[-1:]
