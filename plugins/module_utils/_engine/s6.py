@@ -164,12 +164,13 @@ def plan(
     """
     writes = {name: changed(files, state) for name, files in desired.items()}
     stop, start = _restarts(writes, state.up)
+    skip = passes_frames and state.filters
     return [
         *(StopService(layout.service(name)) for name in stop),
         *([RemoveLeftovers(layout.exec_root)] if state.leftovers else []),
         *itertools.chain.from_iterable(writes.values()),
         # Not while dockerd runs: dockerd may have switched a setting on for a network (`enable_icc=false`).
-        *(_passing_frames(layout, state) if passes_frames and "dockerd" in start else []),
+        *([PassFrames(layout.bridge_nf, state.filters)] if skip and "dockerd" in start else []),
         *(StartService(layout.service(name)) for name in start),
     ]
 
@@ -178,10 +179,6 @@ def _restarts(writes: Mapping[str, Sequence[_plan.Step[State]]], up: frozenset[s
     """The services to stop and those to start, each in the order to do so."""
     stop = [name for name in reversed(list(writes)) if writes[name] and name in up]
     return stop, [name for name in writes if name not in up or name in stop]
-
-
-def _passing_frames(layout: Layout, state: State) -> list[PassFrames]:
-    return [PassFrames(layout.bridge_nf, state.filters)] if state.filters else []
 
 
 def needs_filters(args: Sequence[str], config: Mapping[str, Any]) -> bool:

@@ -116,7 +116,7 @@ def plan(desired: Mapping[str, str], bridge: Bridge, layout: Layout, state: Stat
 
 def _giving_back(removed: list[RemoveFile], bridge: Bridge, layout: Layout, state: State) -> list[_plan.Step[State]]:
     steps: list[_plan.Step[State]] = []
-    if _has_live_restore(state, layout):
+    if state.up and {str(layout.config_file), str(layout.drop_in)} <= state.files.keys():
         steps.append(EndLiveRestore(layout.config_file, layout.socket))
     steps.append(StopUnits(bridge))
     if masqueraded := _network_by_us(state, layout):
@@ -158,10 +158,6 @@ def bridge_of(params: Mapping[str, Any], layout: Layout, state: State) -> Bridge
         return Bridge(params["bridge"], params["bip"], Path(params["data_root"]))
     ours = _object(state.files.get(str(layout.config_file)))
     return Bridge(params["bridge"], "", Path(ours.get("data-root", params["data_root"])))
-
-
-def _has_live_restore(state: State, layout: Layout) -> bool:
-    return state.up and all(str(path) in state.files for path in (layout.config_file, layout.drop_in))
 
 
 def before(state: State, layout: Layout, had_bridge: bool | None = None) -> dict[str, bool]:
