@@ -51,7 +51,7 @@ ARGUMENT_SPECS: Mapping[str, Mapping[str, Any]] = {
         "data_root": {"type": "path", "default": "/var/lib/docker"},
         "mtu": {"type": "int"},
         "ipv6_range": {"type": "str", "default": ""},
-        "mode": {"type": "str", "choices": ["bridge", "proxy_arp", "auto"], "default": "auto"},
+        "mode": {"type": "str", "choices": ["auto", "bridge", "proxy_arp"], "default": "auto"},
         "verify": {"type": "bool", "default": True},
         "verify_timeout": {"type": "float", "default": 5.0},
         "persist": {"type": "str", "choices": ["auto", "networkd", "ifupdown", "none"], "default": "none"},

@@ -92,7 +92,7 @@ options:
       - V(auto) asks the gateway by ARP from another MAC address. It takes V(proxy_arp) if the gateway answers the
         machine's own MAC address only.
     type: str
-    choices: [bridge, proxy_arp, auto]
+    choices: [auto, bridge, proxy_arp]
     default: auto
   verify:
     description: Whether the gateway must answer ARP (or an IPv6 neighbour solicitation) after the move.

@@ -143,7 +143,7 @@ def daemon_args(text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"allowed are words, quoted as in a shell ({error})") from None
+        raise ValueError(f"allowed are words that a shell can split ({error})") from None
     for name in user_settings.flag_names(words):
         if name in user_settings.OWNED_FLAGS:
             instead = user_settings.OWNED_FLAGS[name]
