@@ -173,6 +173,7 @@ def test_what_is_wrong_is_refused_before_anything_is_changed(rollout: Rollout) -
 
 def test_check_mode_predicts_the_first_run_and_changes_nothing(rollout: Rollout) -> None:
     assert rollout.predicted.status == 0, rollout.predicted.output
+    assert rollout.first.status == 0, rollout.first.output
     others = rollout.first.changed_tasks_of("a2", "a3") - rollout.predicted.changed_tasks_of("a2", "a3")
     assert rollout.predicted.changed_tasks_of("a2", "a3") <= rollout.first.changed_tasks_of("a2", "a3")
     # In check mode, systemd does not know the new units yet. The fetched packages are predicted by their folder.

@@ -21,6 +21,9 @@ from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
 UNIT = "docker.service"
 # systemd starts the service again at the next connection to the socket.
 UNITS = (UNIT, "docker.socket")
+# An engine whose data root was on a private mount has bound that folder to itself, and this file makes it unmount the
+# folder when it stops (moby, daemon/daemon_unix.go: setupDaemonRootPropagation).
+UNMOUNT_ON_SHUTDOWN = Path("/run/docker/unmount-on-shutdown")
 START_TIMEOUT = 180.0  # seconds; systemd's own limit for a start is 90 by default
 
 
@@ -171,6 +174,8 @@ class Restart(Step[State]):
     def do(self, runner: Runner) -> None:
         # systemd refuses to start a service that has failed too often.
         runner.run("systemctl", "reset-failed", UNIT)
+        # By now the role storage may have mounted the image there, and dockerd would unmount the image.
+        UNMOUNT_ON_SHUTDOWN.unlink(missing_ok=True)
         try:
             with self.bridge.disarming():
                 runner.run("systemctl", "restart", UNIT, timeout=START_TIMEOUT)

@@ -281,6 +281,17 @@ def test_an_engine_that_does_not_start_is_stopped_and_says_why() -> None:
     assert runner.asked[2] == ("systemctl", "stop", "docker.service", "docker.socket")
 
 
+def test_an_engine_that_is_restarted_leaves_the_mount_on_its_data_root_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "unmount-on-shutdown"
+    note.touch()
+    monkeypatch.setattr(systemd_steps, "UNMOUNT_ON_SHUTDOWN", note)
+    with pytest.raises(DindError, match="did not start"):
+        systemd_steps.Restart(BRIDGE).do(Failing({}))
+    assert not note.exists()
+
+
 def test_a_container_has_no_engine_to_give_back() -> None:
     with pytest.raises(DindError, match=r"state absent needs supervisor systemd"):
         engine.core(params(supervisor="s6", state="absent"), Runner(), False)
