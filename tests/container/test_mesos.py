@@ -123,7 +123,7 @@ def test_a_package_with_its_checksum(start: Start, served: Agent, tag: str, base
 def test_a_package_without_its_checksum_is_refused(tag: str, base: str) -> None:
     built = build(tag, base, MESOS_DEB_URL="http://127.0.0.1:9/mesos.deb")
     assert built.returncode == 70
-    assert "MESOS_DEB_URL needs the SHA-256 of that package" in " ".join(built.stderr.split())
+    assert "MESOS_DEB_URL needs the SHA-256 of its package" in " ".join(built.stderr.split())
 
 
 def test_a_base_image_that_has_one_with_packages(start: Start, tag: str, base: str, tmp_path: Path) -> None:
