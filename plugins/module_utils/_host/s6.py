@@ -53,11 +53,12 @@ class Service:
         for directory in (logger, self.directory):  # each has its own supervisor
             self._await_supervisor(directory, deadline)
         runner.run("s6-svc", "-u", str(logger))
+        ends = self._log().count(self._end_mark)
         with self._notification_socket() as ready, self._end_pipe() as end, selectors.DefaultSelector() as selector:
             selector.register(ready, selectors.EVENT_READ)
             selector.register(end, selectors.EVENT_READ)
             runner.run("s6-svc", "-o", str(self.directory))
-            while b"READY=1" not in self._event(selector, ready, deadline, timeout):
+            while b"READY=1" not in self._event(selector, ready, deadline, timeout, ends + 1):
                 pass
         runner.run("s6-svc", "-u", str(self.directory))
 
@@ -65,16 +66,20 @@ class Service:
         """Stop the service with SIGTERM and wait until it is down, at most ``timeout`` seconds."""
         runner.run("s6-svc", "-wD", "-T", str(round(timeout * 1000)), "-d", str(self.directory))
 
-    def last_words(self, lines: int = 5, *, has_ended: bool = False) -> str:
-        """The end of the service's log, on one line. ``has_ended``: wait for the logger, at most LOGGER_TIMEOUT."""
-        mark = f"mesos-dind: {self.name} has ended"  # by the service's `finish`
+    def last_words(self, lines: int = 5, *, ends: int = 0) -> str:
+        """The end of the service's log, on one line, once the log has so many ends; waits LOGGER_TIMEOUT at most."""
         deadline = time.monotonic() + LOGGER_TIMEOUT
         text = self._log()
-        while has_ended and mark not in text and time.monotonic() < deadline:
+        while text.count(self._end_mark) < ends and time.monotonic() < deadline:
             time.sleep(0.005)
             text = self._log()
-        words = [line for line in text if line != mark][-lines:]
+        words = [line for line in text if line != self._end_mark][-lines:]
         return f"its last log lines: {' | '.join(words)}" if words else "it logged nothing"
+
+    @property
+    def _end_mark(self) -> str:
+        """The line that the service's ``finish`` writes; earlier lives of the container have left theirs."""
+        return f"mesos-dind: {self.name} has ended"
 
     def _log(self) -> list[str]:
         try:
@@ -127,11 +132,11 @@ class Service:
             self.ended.unlink()
 
     def _event(
-        self, selector: selectors.BaseSelector, ready: socket.socket, deadline: float, timeout: float
+        self, selector: selectors.BaseSelector, ready: socket.socket, deadline: float, timeout: float, ends: int
     ) -> list[bytes]:
         events = selector.select(max(0.0, deadline - time.monotonic()))
         if not events:
             raise DindError(f"{self.name} is not ready after {timeout:g} s; {self.last_words()}", cure=self._cure)
         if all(key.fileobj is not ready for key, _mask in events):
-            raise DindError(f"{self.name} ended while it started; {self.last_words(has_ended=True)}", cure=self._cure)
+            raise DindError(f"{self.name} ended while it started; {self.last_words(ends=ends)}", cure=self._cure)
         return ready.recv(4096).split(b"\n")
