@@ -10,6 +10,8 @@ MESOS_DIR ?=
 PEER ?=
 RUNS ?= 5
 COMPARE ?=
+SEED ?=
+CASES ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,7 +51,7 @@ test-kernel: $(READY) ## The kernel lane: real loop devices, namespaces, bridges
 # The targets below run once more, inside an engine: the machine's own, or one that is started and stopped for them.
 ifndef INSIDE_ENGINE
 
-WITH_ENGINE := bench demo image molecule soak test-container test-engine test-vm
+WITH_ENGINE := bench demo fuzz image molecule soak test-container test-engine test-vm
 .PHONY: $(WITH_ENGINE)
 $(WITH_ENGINE):
 	@$(ENGINE) $(MAKE) --no-print-directory INSIDE_ENGINE=yes $@
@@ -97,6 +99,14 @@ test-vm: $(READY) ## The VM lane: the image on pure cgroup v2 and under systemd,
 soak: $(READY) ## 200 lives ended by SIGKILL and 20 agents at once: nothing leaks
 	@$(BUILD)
 	@MESOS_DIND_CYCLES=200 $(BIN)/pytest tests/container/test_storage.py
+
+.PHONY: fuzz
+fuzz: export MESOS_DIND_FUZZ_SEED := $(or $(SEED),$(shell shuf -i 1-999999 -n 1))
+fuzz: export MESOS_DIND_FUZZ_CASES := $(CASES)
+fuzz: $(READY) ## Random settings, kills, damage and failing system calls (SEED= of an earlier run, CASES=)
+	@$(BUILD)
+	@echo "make: fuzzing with SEED=$$MESOS_DIND_FUZZ_SEED"
+	@$(BIN)/pytest -m fuzz tests/kernel tests/container
 
 .PHONY: bench
 bench: $(READY) ## Time the boot, into .cache/bench.json and .svg (PEER= an image to compare with, COMPARE= an older result, RUNS=)
