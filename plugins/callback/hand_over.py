@@ -26,6 +26,7 @@ options:
 """
 
 import errno
+import multiprocessing
 import os
 import shutil
 import signal
@@ -68,6 +69,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
     """Exec the program in this process. If the exec fails, the process exits with 126 or 127, as a shell does."""
+    end_workers()
     environment = starter_environment()
     environment.update({os.fsencode(name): os.fsencode(value) for name, value in wanted["environment"].items()})
     # Ansible's clean-up at exit would remove this folder, and os.execve skips it.
@@ -92,6 +94,18 @@ def become(wanted: dict[str, Any], marker: Path) -> NoReturn:
             f"mesos-dind: agent: {error.filename or wanted['program']}: {error.strerror}", file=sys.stderr, flush=True
         )
         os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+def end_workers() -> None:
+    """End and reap this process's children: the agent would never reap them.
+
+    Ansible's workers are the only children: an action plugin or a program is a child of its worker, and the head start
+    is a child of init. Every worker has delivered its result, the last one perhaps a moment ago. SIGKILL also ends a
+    worker that is stopped, so the wait has an end.
+    """
+    for worker in multiprocessing.active_children():  # reaps the others
+        worker.kill()
+        worker.join()
 
 
 def starter_environment() -> dict[bytes, bytes]:

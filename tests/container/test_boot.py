@@ -51,6 +51,29 @@ def test_the_agent_is_the_process_that_was_ansible(agent: Agent) -> None:
     handed_over.assert_is_the_process_that_was_ansible(agent)
 
 
+# The worker of the last task stops itself after it has sent its result, when multiprocessing cleans up.
+ENDLESS_WORKER = """
+import multiprocessing.process, multiprocessing.util, os, signal
+
+def clean_up(orderly=multiprocessing.util._exit_function):
+    task = getattr(multiprocessing.process.current_process(), "_task", None)
+    if task and task.action == "mesos.dind.hand_over":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    orderly()
+
+multiprocessing.util._exit_function = clean_up
+"""
+
+
+def test_the_agent_has_no_child_of_ansible(start: Start) -> None:
+    """Not even if Ansible's last worker does not end: an agent reaps no child that it has not started."""
+    plant = 'cd /opt/mesos-dind/lib/python3*/site-packages; echo "$0" >endless.py; echo "import endless" >endless.pth'
+    boot = 'exec tini -s -- mesos-dind boot -- "$@"'
+    agent = start("sleep", "1000", entrypoint=["sh", "-c", f"{plant}; {boot}", ENDLESS_WORKER]).await_boot()
+    find = "pid=$(cat /run/mesos-dind/agent.pid); until [ $(ps -o comm= -p $pid) = sleep ]; do :; done"
+    assert agent.run("sh", "-c", f"{find}; ps -o stat=,args= --ppid $pid || :") == ""
+
+
 def test_what_the_user_set_reaches_the_agent_byte_for_byte(agent: Agent, environ: dict[str, str]) -> None:
     assert environ["MESOS_MASTER"] == "zk://10.0.0.1:2181/mesos"
     assert environ["MESOS_RESOURCES"] == "cpus:4;mem:1280;disk:25600;ports:[21000-21099]"
