@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import Agent, Start
+
+from ansible_collections.mesos.dind.plugins.module_utils._engine.user_settings import BOOLEANS
 
 WRONG = [
     ("DOCKER_NETWORK_OFFSET", "1.2.3", "dotted quad"),
@@ -24,6 +27,9 @@ WRONG = [
     ("DOCKER_DAEMON_ARGS", "-Dg/elsewhere", "/var/lib/docker"),
     ("DOCKER_DAEMON_ARGS", "--no-such-flag", "unknown flag: --no-such-flag"),
     ("DOCKER_DAEMON_ARGS", "--dns=nowhere", "IP address"),
+    ("DOCKER_DAEMON_ARGS", "--cgroup-parent", "flag needs an argument: --cgroup-parent"),
+    ("DOCKER_DAEMON_ARGS", "-D -H", "flag needs an argument: 'H' in -H"),
+    ("DOCKER_DAEMON_ARGS", "-v", "dockerd does not start"),
     ("DOCKER_DAEMON_ARGS", "--exec-opt native.cgroupdriver=systemd", "cgroupfs"),
     ("LOG", "syslog", "stdio, file"),
     ("MESOS_DIND_STORAGE", "zfs", "auto, overlay, loop, aufs, vfs"),
@@ -64,6 +70,39 @@ def assert_untouched(agent: Agent) -> None:
     paths = {str(change["Path"]) for change in agent.container.diff()}
     made = {path for path in paths if path.startswith(("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker/"))}
     assert made <= {"/etc/docker/daemon.json"}, "which is where the test has mounted its own"
+
+
+# Gives each flag of dockerd, alone and at the end, to the checks before the first change. Prints flag, seconds, error.
+EVERY_FLAG = """
+import json, re, subprocess, time
+from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.plugin_utils._boot import preflight, settings
+
+described = subprocess.run(["dockerd", "--help"], check=True, capture_output=True, text=True).stdout
+for flag in [*re.findall(r"(?m)^ +(?:-., )?(--[a-z0-9-]+)", described), *re.findall(r"(?m)^ +(-.), ", described), "-h"]:
+    environ, began, error = {"DOCKER_DAEMON_ARGS": f"-D {flag}"}, time.monotonic(), ""
+    try:
+        preflight.require_engine_settings(settings.read(environ, ["true"]), environ, Runner())
+    except DindError as refused:
+        error = str(refused)
+    print(json.dumps([flag, time.monotonic() - began, error]))
+"""
+
+
+def test_every_flag_of_dockerd_is_refused_or_complete_within_a_second(start: Start) -> None:
+    """A flag that lacked its value once took the next word, `--validate`, and a real dockerd started."""
+    agent = start("30", "/opt/mesos-dind/bin/python", "-I", "-c", EVERY_FLAG, entrypoint="timeout")
+    assert agent.wait() == 0, agent.logs()
+    found = [json.loads(line) for line in agent.logs().splitlines()]
+    assert len(found) > 70
+    assert not [flag for flag, seconds, _error in found if seconds > 2]
+    accepted = {flag for flag, _seconds, error in found if not error}
+    # The others with a value were refused by the name of the flag, since the boot sets them, or by dockerd.
+    assert accepted <= BOOLEANS - {"--help", "-h", "--validate", "--version", "-v", "--live-restore"}
+    assert accepted >= {"--debug", "--icc", "--ipv6", "--userland-proxy"}
+    assert {flag for flag, _seconds, error in found if "needs an argument" in error} >= {"--init-path", "-H", "--mtu"}
+    assert_untouched(agent)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.mesos.dind.plugins.module_utils._errors import DindError
 from ansible_collections.mesos.dind.plugins.module_utils._host import dockerd
-from ansible_collections.mesos.dind.plugins.module_utils._runner import Runner
+from ansible_collections.mesos.dind.plugins.module_utils._runner import Command, Runner
 
 USER_CONFIG = Path("/etc/docker/daemon.json")
 
@@ -57,6 +57,12 @@ BOOLEANS = frozenset((
     "--validate", "--version", "-v",
 ))  # fmt: skip
 
+# Flags with which dockerd does something else than to start. `--validate=false` would start it during the validation.
+NOT_TO_START = ("--help", "-h", "--validate", "--version", "-v")
+VALID = "configuration OK"
+UNKNOWN_VALIDATE = "unknown flag: --validate"
+VALIDATION_TIMEOUT = 20.0  # seconds; dockerd takes 0.05 s on an idle machine
+
 IMAGE_STORE = "containerd-snapshotter"
 IMAGE_STORE_SINCE = 23  # the major version of Docker; 20.10 is the release before
 
@@ -100,6 +106,15 @@ def flag_names(words: Sequence[str]) -> Iterator[str]:
                 next(rest, None)
         elif word.startswith("-"):
             yield from _shorthands(word[1:], rest)
+
+
+def not_to_start(words: Sequence[str]) -> str:
+    """The first flag among dockerd's words with which dockerd would not start; empty without one.
+
+    A long flag is found at any place: a newer dockerd may have flags without a value that BOOLEANS lacks.
+    """
+    long = [word.partition("=")[0] for word in words if word.startswith("--")]
+    return next((name for name in [*long, *flag_names(words)] if name in NOT_TO_START), "")
 
 
 def is_off(name: str, args: Sequence[str], config: Mapping[str, Any]) -> bool:
@@ -168,8 +183,16 @@ def require_cgroupfs(args: Sequence[str], config: Mapping[str, Any]) -> None:
 
 def require_valid(args: Sequence[str], runner: Runner) -> None:
     """Let dockerd validate flags and file without a change. Raises DindError with dockerd's message."""
-    answer = runner.run("dockerd", *args, "--validate", ok=range(256))
-    said = " ".join(answer.stderr.split())
-    # Docker before 23 has no such flag, and names another unknown flag first.
-    if answer.status and "unknown flag: --validate" not in said:
+    # The flag that keeps dockerd from starting comes first: a last flag that lacks its value would swallow it.
+    answer = _asked(runner, "--validate", args)
+    if UNKNOWN_VALIDATE in answer.stderr:
+        answer = _asked(runner, "--help", args)  # Docker before 23 can only parse the flags
+    elif not answer.status and VALID not in answer.stderr:
+        raise DindError("with these flags, dockerd prints a text instead of starting")
+    if answer.status:
+        said = " ".join(answer.stderr.split())
         raise DindError(said.removeprefix("Status: ").partition(" See 'dockerd --help'.")[0])
+
+
+def _asked(runner: Runner, first: str, args: Sequence[str]) -> Command:
+    return runner.run("dockerd", first, *args, ok=range(256), timeout=VALIDATION_TIMEOUT)

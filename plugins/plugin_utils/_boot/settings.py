@@ -144,6 +144,9 @@ def daemon_args(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"allowed are words that a shell can split ({error})") from None
+    other = user_settings.not_to_start(words)
+    if other:
+        raise ValueError(f"allowed are flags of dockerd except {other}, with which dockerd does not start")
     for name in user_settings.flag_names(words):
         if name in user_settings.OWNED_FLAGS:
             instead = user_settings.OWNED_FLAGS[name]

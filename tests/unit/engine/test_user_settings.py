@@ -102,7 +102,7 @@ def test_an_engine_without_the_image_store_is_named(version: str, has_one: bool)
 def test_dockerd_itself_looks_at_the_flags() -> None:
     runner = Answering(stderr="configuration OK\n")
     user_settings.require_valid(["--label", "a=b"], runner)
-    assert runner.commands[0].argv == ("dockerd", "--label", "a=b", "--validate")
+    assert [command.argv for command in runner.commands] == [("dockerd", "--validate", "--label", "a=b")]
 
 
 def test_what_dockerd_does_not_like_is_one_line() -> None:
@@ -111,6 +111,42 @@ def test_what_dockerd_does_not_like_is_one_line() -> None:
         user_settings.require_valid(["--nope"], Answering(125, stderr=said))
 
 
-def test_an_engine_that_validates_nothing_is_let_be() -> None:
-    said = "Status: unknown flag: --validate\nSee 'dockerd --help'., Code: 125\n"
-    user_settings.require_valid(["-D"], Answering(125, stderr=said))
+def test_a_dockerd_that_validates_nothing_is_refused() -> None:
+    with pytest.raises(DindError, match="prints a text instead of starting"):
+        user_settings.require_valid(["--new-flag", "-v"], Answering(stdout="Docker version 99.0\n"))
+
+
+class Docker20(Runner):
+    """Parses flags and cannot validate: ``--validate`` is unknown, ``--help`` prints the help."""
+
+    def run(self, *argv: str, **options: Any) -> Command:
+        assert options["timeout"] <= 20
+        unknown = next((word for word in argv[1:] if word in ("--validate", "--nope")), "")
+        said = f"Status: unknown flag: {unknown}\nSee 'dockerd --help'., Code: 125\n" if unknown else ""
+        self.commands.append(Command(argv, 125 if unknown else 0, "", said, 0.0))
+        return self.commands[-1]
+
+
+def test_an_engine_that_validates_nothing_parses_the_flags() -> None:
+    runner = Docker20()
+    user_settings.require_valid(["-D"], runner)
+    assert [command.argv[1:] for command in runner.commands] == [("--validate", "-D"), ("--help", "-D")]
+    with pytest.raises(DindError, match=r"^unknown flag: --nope$"):
+        user_settings.require_valid(["--nope"], Docker20())
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("-D --label a=b -H -v", ""),
+        ("-v", "-v"),
+        ("-Dv", "-v"),
+        ("--debug -h", "-h"),
+        ("--help", "--help"),
+        ("--version=true", "--version"),
+        ("--new-flag --validate=false", "--validate"),
+        ("--validated", ""),
+    ],
+)
+def test_flags_with_which_dockerd_does_not_start(words: str, flag: str) -> None:
+    assert user_settings.not_to_start(words.split()) == flag
