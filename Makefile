@@ -103,10 +103,10 @@ soak: $(READY) ## 200 lives ended by SIGKILL and 20 agents at once: nothing leak
 .PHONY: fuzz
 fuzz: export MESOS_DIND_FUZZ_SEED := $(or $(SEED),$(shell shuf -i 1-999999 -n 1))
 fuzz: export MESOS_DIND_FUZZ_CASES := $(CASES)
-fuzz: $(READY) ## Random settings, kills, damage and failing system calls (SEED= of an earlier run, CASES=)
+fuzz: $(READY) ## Random settings, kills and damaged images (SEED= of an earlier run, CASES=)
 	@$(BUILD)
 	@echo "make: fuzzing with SEED=$$MESOS_DIND_FUZZ_SEED"
-	@$(BIN)/pytest -m fuzz tests/kernel tests/container
+	@$(BIN)/pytest -m fuzz tests/container/fuzz
 
 .PHONY: bench
 bench: $(READY) ## Time the boot, into .cache/bench.json and .svg (PEER= an image to compare with, COMPARE= an older result, RUNS=)

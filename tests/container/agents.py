@@ -163,6 +163,13 @@ def tar_of(name: str, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def assert_untouched(agent: Agent) -> None:
+    """Assert that the boot has made nothing: it refused its settings."""
+    paths = {str(change["Path"]) for change in agent.container.diff()}
+    made = {path for path in paths if path.startswith(("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker/"))}
+    assert made <= {"/etc/docker/daemon.json"}, "which is where the test has mounted its own"
+
+
 def loop_devices() -> set[str]:
     """The loop devices of agents' images on this machine."""
     found = {path.parents[1].name: path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")}

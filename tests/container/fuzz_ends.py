@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from agents import Agent
+from agents import Agent, assert_untouched
 
 SAID = "handed over"
 COMMAND = ("/bin/sh", "-c", f"echo {SAID}")
 LONGEST = 1200  # characters of one line
 # Words of a program that was surprised.
 SURPRISED = ("Traceback", "Task failed", "this is a bug", "[ERROR]", "Exception", "Errno")
-# Folders of a container that the boot changes only after it has accepted the settings.
-CHANGED_BY_BOOT = ("/var/lib/docker", "/var/lib/mesos-dind", "/etc/docker/")
 
 
 def assert_ends_well(agent: Agent) -> int:
@@ -26,6 +24,5 @@ def assert_ends_well(agent: Agent) -> int:
         assert lines[-1].startswith("mesos-dind: "), text
     if status == 64:
         assert len(lines) == 1, text
-        changed = {str(change["Path"]) for change in agent.container.diff() or ()}
-        assert not {path for path in changed if path.startswith(CHANGED_BY_BOOT)} - {"/etc/docker/daemon.json"}
+        assert_untouched(agent)
     return status
